@@ -95,7 +95,4 @@ export function layout<Fields extends Record<string, AnyField>>(name: string, si
   return { ...fields, $: { name, size, fields: table } };
 }
 
-/** One DataView per buffer, for the buffer's life: making one costs more than reading from it. */
-export function viewOf(bytes: Uint8Array): DataView {
-  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-}
+export { viewOf } from "../lib/view.js";

@@ -1,0 +1,142 @@
+/**
+ * The buffer cache: the filesystem's metadata blocks by number, in memory up to a byte limit; the block used longest ago goes first. `peek` is the hot path and a plain call; `read`
+ * waits. Two tasks that want the same absent block share one read. Source: fs/buffer.c.
+ */
+import { FsError } from "../lib/errno.js";
+import type { Pblk } from "../lib/numbers.js";
+import { viewOf } from "../lib/view.js";
+import type { Task } from "../sched/task.js";
+import { WaitQueue } from "../sched/wait-queue.js";
+import type { Bio, BlockDevice } from "./device.js";
+
+/** One block in memory. It stays valid for who holds it, even after the cache let it go. */
+export class BufferHead {
+  readonly view: DataView;
+  /** What the content was checked as: a token of who checked it, 0 for nothing. Two structures that claim one block are so both checked. */
+  verifiedAs = 0;
+  /** Neighbours in order of use. [the cache] */
+  older: BufferHead | undefined;
+  newer: BufferHead | undefined;
+
+  constructor(readonly b_blocknr: Pblk, readonly data: Uint8Array) {
+    this.view = viewOf(data);
+  }
+}
+
+export class BufferCache {
+  private readonly buffers = new Map<Pblk, BufferHead>();
+  private readonly loading = new Set<Pblk>();
+  private readonly loaded = new WaitQueue("buffer read");
+  private oldest: BufferHead | undefined;
+  private newest: BufferHead | undefined;
+  private readonly buffersMax: number;
+  private readonly blocksCount: number;
+
+  constructor(private readonly device: BlockDevice, readonly blockBytes: number, limitBytes: number) {
+    this.buffersMax = Math.max(1, Math.floor(limitBytes / blockBytes));
+    this.blocksCount = Math.floor(device.sizeBytes / blockBytes);
+  }
+
+  /** Bytes of blocks held: never above the limit, but for what readers themselves still hold. */
+  get sizeBytes(): number {
+    return this.buffers.size * this.blockBytes;
+  }
+
+  /** The block, if it is here. */
+  peek(block: Pblk): BufferHead | undefined {
+    const buffer = this.buffers.get(block);
+    if (buffer !== undefined && buffer !== this.newest) {
+      this.unlink(buffer);
+      this.append(buffer);
+    }
+    return buffer;
+  }
+
+  /** @throws FsError EIO. */
+  *read(block: Pblk): Task<BufferHead> {
+    for (;;) {
+      const buffer = this.peek(block);
+      if (buffer !== undefined) return buffer;
+      if (!this.loading.has(block)) return (yield* this.load([block]))[0]!;
+      yield* this.loaded.wait(() => !this.loading.has(block));
+    }
+  }
+
+  /** Brings in those of blocks first .. first + count - 1 that are absent, in one batch. Blocks past the device's end are left out. */
+  *readAhead(first: Pblk, count: number): Task<void> {
+    const absent: Pblk[] = [];
+    const end = Math.min(first + Math.min(count, this.buffersMax), this.blocksCount);
+    for (let block = first; block < end; block++) {
+      if (!this.buffers.has(block) && !this.loading.has(block)) absent.push(block);
+    }
+    if (absent.length > 0) yield* this.load(absent);
+  }
+
+  /** Forgets a block, or all of them. */
+  invalidate(block?: Pblk): void {
+    if (block === undefined) {
+      this.buffers.clear();
+      this.oldest = this.newest = undefined;
+      return;
+    }
+    const buffer = this.buffers.get(block);
+    if (buffer !== undefined) this.drop(buffer);
+  }
+
+  /** Reads blocks that are neither here nor on their way; neighbours become one request. */
+  private *load(blocks: readonly Pblk[]): Task<BufferHead[]> {
+    const last = blocks[blocks.length - 1]!;
+    if (last >= this.blocksCount) throw new FsError("EIO", `block ${last} lies past the end of ${this.device.name}`);
+    const { blockBytes } = this;
+    const bios: Bio[] = [];
+    for (let at = 0; at < blocks.length;) {
+      let end = at + 1;
+      while (end < blocks.length && blocks[end] === blocks[at]! + (end - at)) end++;
+      bios.push({ op: "read", offsetBytes: blocks[at]! * blockBytes, data: new Uint8Array((end - at) * blockBytes) });
+      at = end;
+    }
+    for (const block of blocks) this.loading.add(block);
+    try {
+      yield* this.device.submit(bios);
+    } finally {
+      for (const block of blocks) this.loading.delete(block);
+      this.loaded.wakeAll();
+    }
+    return bios.flatMap((bio) => this.keep(bio));
+  }
+
+  private keep({ offsetBytes, data }: Bio): BufferHead[] {
+    const { blockBytes } = this;
+    const buffers: BufferHead[] = [];
+    for (let at = 0; at < data.length; at += blockBytes) {
+      // A block gets memory of its own: a window on the batch would keep all of it alive, and the limit would not be one.
+      const bytes = data.length === blockBytes ? data : data.slice(at, at + blockBytes);
+      const buffer = new BufferHead((offsetBytes + at) / blockBytes, bytes);
+      this.buffers.set(buffer.b_blocknr, buffer);
+      this.append(buffer);
+      if (this.buffers.size > this.buffersMax) this.drop(this.oldest!);
+      buffers.push(buffer);
+    }
+    return buffers;
+  }
+
+  private drop(buffer: BufferHead): void {
+    this.buffers.delete(buffer.b_blocknr);
+    this.unlink(buffer);
+  }
+
+  private append(buffer: BufferHead): void {
+    buffer.older = this.newest;
+    if (this.newest === undefined) this.oldest = buffer;
+    else this.newest.newer = buffer;
+    this.newest = buffer;
+  }
+
+  private unlink(buffer: BufferHead): void {
+    if (buffer.older === undefined) this.oldest = buffer.newer;
+    else buffer.older.newer = buffer.newer;
+    if (buffer.newer === undefined) this.newest = buffer.older;
+    else buffer.newer.older = buffer.older;
+    buffer.older = buffer.newer = undefined;
+  }
+}

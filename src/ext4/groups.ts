@@ -1,0 +1,112 @@
+/**
+ * Block groups: where each group's descriptor stands, what it says, and which blocks hold the filesystem's own structures. Descriptors are read when first asked for, so that a huge filesystem opens at once.
+ * Source: fs/ext4/balloc.c (ext4_bg_has_super, ext4_bg_num_gdb), descriptor_loc and ext4_check_descriptors (fs/ext4/super.c).
+ */
+import { groupDescChecksum, groupDescChecksum16 } from "../format/checksum.js";
+import { CorruptionError } from "../format/corruption.js";
+import { COMPAT, INCOMPAT, RO_COMPAT } from "../format/features.js";
+import { ext4_group_desc, groupDescField } from "../format/group-desc.js";
+import { ext4_super_block as S } from "../format/superblock.js";
+import type { GroupNo, Pblk } from "../lib/numbers.js";
+import type { Task } from "../sched/task.js";
+import type { Ext4 } from "./super.js";
+import type { Superblock } from "./superblock.js";
+
+export interface GroupDesc {
+  readonly group: GroupNo;
+  readonly blockBitmap: Pblk;
+  readonly inodeBitmap: Pblk;
+  readonly inodeTable: Pblk;
+  readonly freeClusters: number;
+  readonly freeInodes: number;
+  readonly usedDirs: number;
+  readonly itableUnused: number;
+  /** EXT4_BG_* bits; 0 where the filesystem has no descriptor checksums, as they count only with these. */
+  readonly flags: number;
+  readonly checksum: number;
+}
+
+/** Whether the group begins with a copy of the superblock. */
+export function hasSuper(sb: Superblock, group: GroupNo): boolean {
+  if (group === 0) return true;
+  if (sb.has(COMPAT.sparse_super2, "compat")) {
+    return group === S.s_backup_bgs.get(sb.view, 0, 0) || group === S.s_backup_bgs.get(sb.view, 0, 1);
+  }
+  if (!sb.has(RO_COMPAT.sparse_super, "roCompat") || group === 1) return true;
+  return isPowerOf(group, 3) || isPowerOf(group, 5) || isPowerOf(group, 7);
+}
+
+function isPowerOf(value: number, base: number): boolean {
+  let power = base;
+  while (power < value) power *= base;
+  return power === value;
+}
+
+const descsPerBlock = (sb: Superblock): number => sb.blockBytes / sb.descBytes;
+
+/** Blocks of the whole descriptor table. */
+export function descBlocks(sb: Superblock): number {
+  return Math.ceil(sb.groupsCount / descsPerBlock(sb));
+}
+
+/** Descriptor blocks that a group with a superblock copy holds (primary or backup), and those reserved for growth. */
+export function descBlocksIn(sb: Superblock, group: GroupNo): { count: number; reserved: number } {
+  const metaGroup = Math.floor(group / descsPerBlock(sb));
+  const isMetaBg = sb.has(INCOMPAT.meta_bg, "incompat");
+  if (isMetaBg && metaGroup >= S.s_first_meta_bg.get(sb.view, 0)) {
+    const inMeta = group % descsPerBlock(sb);
+    return { count: inMeta === 0 || inMeta === 1 || inMeta === descsPerBlock(sb) - 1 ? 1 : 0, reserved: 0 };
+  }
+  if (!hasSuper(sb, group)) return { count: 0, reserved: 0 };
+  return {
+    count: isMetaBg ? Math.min(S.s_first_meta_bg.get(sb.view, 0), descBlocks(sb)) : descBlocks(sb),
+    reserved: sb.has(COMPAT.resize_inode, "compat") ? S.s_reserved_gdt_blocks.get(sb.view, 0) : 0,
+  };
+}
+
+/** The superblock's own block. With 1 KiB blocks and clusters it is block 1 though counting starts at 0. */
+const superblockBlock = (sb: Superblock): Pblk => (sb.blockBytes === 1024 ? 1 : 0);
+
+/** Where descriptor block `index` stands. */
+function descBlockLocation(sb: Superblock, index: number): Pblk {
+  const isClassic = !sb.has(INCOMPAT.meta_bg, "incompat") || index < S.s_first_meta_bg.get(sb.view, 0);
+  if (isClassic) return superblockBlock(sb) + 1 + index;
+  const group = index * descsPerBlock(sb);
+  // A first group of blocks of 1 KiB that begins at block 0 has the boot block in front.
+  const boot = group === 0 && sb.blockBytes === 1024 && sb.firstDataBlock === 0 ? 1 : 0;
+  return sb.firstBlockOf(group) + boot + (hasSuper(sb, group) ? 1 : 0);
+}
+
+export function* readGroupDesc(fs: Ext4, group: GroupNo): Task<GroupDesc> {
+  const { sb } = fs;
+  const block = descBlockLocation(sb, Math.floor(group / descsPerBlock(sb)));
+  const buffer = fs.cache.peek(block) ?? (yield* fs.cache.read(block));
+  const at = (group % descsPerBlock(sb)) * sb.descBytes;
+  const { view } = buffer;
+  const checksum = ext4_group_desc.bg_checksum.get(view, at);
+  if (sb.hasGroupChecksums && fs.verifyChecksums) {
+    const expected = sb.hasMetadataCsum
+      ? groupDescChecksum(buffer.data, at, sb.descBytes, sb.csumSeed, group)
+      : groupDescChecksum16(buffer.data, at, sb.descBytes, S.s_uuid.get(sb.view, 0), group);
+    if (checksum !== expected) throw new CorruptionError("group-desc-checksum", { group, block, offset: at, found: checksum, expected });
+  }
+  const desc: GroupDesc = {
+    group,
+    blockBitmap: groupDescField("bg_block_bitmap", view, at, sb.descBytes),
+    inodeBitmap: groupDescField("bg_inode_bitmap", view, at, sb.descBytes),
+    inodeTable: groupDescField("bg_inode_table", view, at, sb.descBytes),
+    freeClusters: groupDescField("bg_free_blocks_count", view, at, sb.descBytes),
+    freeInodes: groupDescField("bg_free_inodes_count", view, at, sb.descBytes),
+    usedDirs: groupDescField("bg_used_dirs_count", view, at, sb.descBytes),
+    itableUnused: groupDescField("bg_itable_unused", view, at, sb.descBytes),
+    flags: sb.hasGroupChecksums ? ext4_group_desc.bg_flags.get(view, at) : 0,
+    checksum,
+  };
+  const check = (field: string, location: Pblk, count: number): void => {
+    if (!sb.containsBlocks(location, count)) throw new CorruptionError("group-desc-location", { group, block, offset: at, field, found: location });
+  };
+  check("bg_block_bitmap", desc.blockBitmap, 1);
+  check("bg_inode_bitmap", desc.inodeBitmap, 1);
+  check("bg_inode_table", desc.inodeTable, Math.ceil((sb.inodesPerGroup * sb.inodeBytes) / sb.blockBytes));
+  return desc;
+}

@@ -1,0 +1,149 @@
+/**
+ * Looking a name up through a directory's hash tree. Block 0 is the root, disguised as "." and a ".." that spans the block; inner nodes are
+ * disguised as one empty entry. The lowest bit of an index entry's hash says that names of the same hash may also end the leaf before.
+ * Source: fs/ext4/namei.c (dx_probe, ext4_htree_next_block, ext4_dx_find_entry).
+ */
+import type { BufferHead } from "../block/buffer-cache.js";
+import { CorruptionError } from "../format/corruption.js";
+import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { DX_NODE_ENTRIES_AT, DX_ROOT_ENTRIES_AT, dx_countlimit, dx_entry, dx_root_info, dxNodeLimit, dxRootLimit } from "../format/htree.js";
+import { casefold } from "../lib/casefold.js";
+import { dirHash, DX_HASH_LAST_PLAIN, type DirHash } from "../lib/dir-hash.js";
+import type { Lblk } from "../lib/numbers.js";
+import type { Task } from "../sched/task.js";
+import { readDirBlock } from "./dir.js";
+import type { Ext4Inode } from "./inode.js";
+import type { Ext4 } from "./super.js";
+
+const DX_ROOT_INFO_AT = 0x18;
+const DX_ROOT_INFO_BYTES = 8;
+const DX_ENTRY_BYTES = 8;
+/** The lowest 28 bits of an index entry's block are the block; the rest is reserved. */
+const DX_BLOCK_MASK = 0x0fff_ffff;
+
+/** A place in an index node: which of its entries the search took. */
+interface Frame {
+  readonly view: DataView;
+  readonly entriesAt: number;
+  readonly count: number;
+  slot: number;
+}
+
+export interface HtreeRoot {
+  /** Hash version, with the unsigned variants of s_flags folded in. */
+  readonly hashVersion: number;
+  readonly levels: number;
+}
+
+/** Whether names in this directory have hashes to be found by: a tree, or one block that may grow into one. */
+export function isIndexed(fs: Ext4, dir: Ext4Inode): boolean {
+  return fs.sb.hasDirIndex && (dir.i_flags & EXT4_INDEX_FL) !== 0 && (dir.i_flags & EXT4_INLINE_DATA_FL) === 0;
+}
+
+/** Linux shows a name of an encrypted directory with its hash, where the directory has hashes or could have. */
+export function dirHashOf(fs: Ext4, dir: Ext4Inode, name: Uint8Array): DirHash {
+  const hashes = fs.sb.hasDirIndex && (isIndexed(fs, dir) || dir.i_size <= fs.blockBytes || (dir.i_flags & EXT4_INLINE_DATA_FL) !== 0);
+  return hashes && fs.sb.hashVersion <= DX_HASH_LAST_PLAIN ? dirHash(fs.sb.hashVersion, name, fs.sb.hashSeed) : { hash: 0, minor: 0 };
+}
+
+/** The hash by which `name` is filed. Encrypted names that are casefolded as well are filed by a keyed hash: undefined. */
+function hashForLookup(fs: Ext4, dir: Ext4Inode, version: number, name: Uint8Array): number | undefined {
+  if (version > DX_HASH_LAST_PLAIN) return undefined;
+  const folded = (dir.i_flags & EXT4_CASEFOLD_FL) !== 0 ? casefold(name) ?? name : name;
+  return dirHash(version, folded, fs.sb.hashSeed).hash;
+}
+
+/** Reads and checks what the root says of the tree. */
+export function readRoot(fs: Ext4, dir: Ext4Inode, buffer: BufferHead): HtreeRoot {
+  const { view } = buffer;
+  const damaged = (field: string, found: number, expected?: number): CorruptionError =>
+    new CorruptionError("htree-field", { ino: dir.i_ino, block: buffer.b_blocknr, field, found, expected });
+  const version = dx_root_info.hash_version.get(view, DX_ROOT_INFO_AT);
+  const levels = dx_root_info.indirect_levels.get(view, DX_ROOT_INFO_AT);
+  const infoLength = dx_root_info.info_length.get(view, DX_ROOT_INFO_AT);
+  const unused = dx_root_info.unused_flags.get(view, DX_ROOT_INFO_AT);
+  if (infoLength !== DX_ROOT_INFO_BYTES) throw damaged("info_length", infoLength, DX_ROOT_INFO_BYTES);
+  if ((unused & 1) !== 0) throw damaged("unused_flags", unused, 0);
+  const encryptedAndFolded = (dir.i_flags & (EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL)) === (EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL);
+  if (version > 2 && !(version === 6 && encryptedAndFolded)) throw damaged("hash_version", version);
+  const levelsMax = fs.sb.hasLargeDir ? 2 : 1;
+  if (levels > levelsMax) throw damaged("indirect_levels", levels, levelsMax);
+  return { hashVersion: version === 6 ? version : version + fs.sb.hashUnsignedOffset, levels };
+}
+
+/** The entries of an index node, after its count and limit are checked. */
+export function indexEntries(fs: Ext4, dir: Ext4Inode, buffer: BufferHead, isRoot: boolean): { entriesAt: number; count: number } {
+  const { view } = buffer;
+  const entriesAt = isRoot ? DX_ROOT_ENTRIES_AT : DX_NODE_ENTRIES_AT;
+  const limit = isRoot ? dxRootLimit(fs.blockBytes, fs.sb.hasMetadataCsum) : dxNodeLimit(fs.blockBytes, fs.sb.hasMetadataCsum);
+  const found = dx_countlimit.limit.get(view, entriesAt);
+  const count = dx_countlimit.count.get(view, entriesAt);
+  const where = { ino: dir.i_ino, block: buffer.b_blocknr };
+  if (found !== limit) throw new CorruptionError("htree-field", { ...where, field: "limit", found, expected: limit });
+  if (count === 0 || count > limit) throw new CorruptionError("htree-field", { ...where, field: "count", found: count, expected: limit });
+  return { entriesAt, count };
+}
+
+/** Hash of entry `slot`; the first one has none, as count and limit stand in its place. */
+export const indexHash = (view: DataView, entriesAt: number, slot: number): number =>
+  slot === 0 ? 0 : dx_entry.hash.get(view, entriesAt + slot * DX_ENTRY_BYTES);
+
+/** The block in the directory that entry `slot` points to. */
+export const indexBlock = (view: DataView, entriesAt: number, slot: number): Lblk =>
+  dx_entry.block.get(view, entriesAt + slot * DX_ENTRY_BYTES) & DX_BLOCK_MASK;
+
+/**
+ * Calls `visit` with each leaf that may hold `name`, until it returns true. Returns false if the tree cannot answer, because
+ * the names are filed by a hash that needs a key.
+ */
+export function* visitLeaves(fs: Ext4, dir: Ext4Inode, name: Uint8Array, visit: (leaf: BufferHead) => boolean): Task<boolean> {
+  const rootBuffer = yield* readDirBlock(fs, dir, 0);
+  const { hashVersion, levels } = readRoot(fs, dir, rootBuffer);
+  const hash = hashForLookup(fs, dir, hashVersion, name);
+  if (hash === undefined) return false;
+  const frames: Frame[] = [];
+  let buffer = rootBuffer;
+  for (let level = 0; ; level++) {
+    const { entriesAt, count } = indexEntries(fs, dir, buffer, level === 0);
+    const frame = { view: buffer.view, entriesAt, count, slot: searchIndex(buffer.view, entriesAt, count, hash) };
+    frames.push(frame);
+    if (level === levels) break;
+    buffer = yield* readDirBlock(fs, dir, indexBlock(frame.view, entriesAt, frame.slot));
+  }
+  // The leaves of one hash lie side by side, so this ends where the directory does.
+  do {
+    const frame = frames[frames.length - 1]!;
+    if (visit(yield* readDirBlock(fs, dir, indexBlock(frame.view, frame.entriesAt, frame.slot)))) return true;
+  } while (yield* nextLeaf(fs, dir, frames, hash));
+  return true;
+}
+
+/** The last entry whose hash is at most `hash`. */
+function searchIndex(view: DataView, entriesAt: number, count: number, hash: number): number {
+  let low = 1;
+  let high = count;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (indexHash(view, entriesAt, middle) > hash) high = middle;
+    else low = middle + 1;
+  }
+  return low - 1;
+}
+
+/** Moves to the next leaf, if it goes on with names of the same hash. */
+function* nextLeaf(fs: Ext4, dir: Ext4Inode, frames: Frame[], hash: number): Task<boolean> {
+  let level = frames.length - 1;
+  while (frames[level]!.slot + 1 >= frames[level]!.count) {
+    if (level-- === 0) return false;
+  }
+  const frame = frames[level]!;
+  const next = indexHash(frame.view, frame.entriesAt, frame.slot + 1);
+  if ((next & 1) === 0 || ((next & ~1) >>> 0) !== hash) return false;
+  frame.slot++;
+  for (let below = level + 1; below < frames.length; below++) {
+    const parent = frames[below - 1]!;
+    const buffer = yield* readDirBlock(fs, dir, indexBlock(parent.view, parent.entriesAt, parent.slot));
+    frames[below] = { view: buffer.view, ...indexEntries(fs, dir, buffer, false), slot: 0 };
+  }
+  return true;
+}

@@ -1,0 +1,1 @@
+export function casefold(name: Uint8Array): Uint8Array | undefined { return name; }
