@@ -106,24 +106,33 @@ function isIndexBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, view: DataView): boo
   return lblk === 0 || recLenFromDisk(ext4_dir_entry_2.rec_len.get(view, 0), fs.blockBytes) === fs.blockBytes;
 }
 
-/** The end of the entries: a leaf with a checksum ends in a tail that looks like an unused entry. */
-export function entriesEnd(fs: Ext4, view: DataView): number {
+/** The end of the entries: a leaf with a checksum ends in a tail that looks like an unused entry. A root may hold the remains of one. */
+function entriesEnd(fs: Ext4, dir: Ext4Inode, lblk: Lblk, view: DataView): number {
+  if (isIndexBlock(fs, dir, lblk, view)) return fs.blockBytes;
   const tail = fs.blockBytes - TAIL_BYTES;
   const hasTail = fs.sb.hasMetadataCsum && ext4_dir_entry_tail.det_reserved_ft.get(view, tail) === EXT4_FT_DIR_CSUM &&
     ext4_dir_entry_tail.det_rec_len.get(view, tail) === TAIL_BYTES && ext4_dir_entry_tail.det_reserved_zero1.get(view, tail) === 0;
   return hasTail ? tail : fs.blockBytes;
 }
 
+/** A checked block of a directory, and where its entries end. */
+export interface DirBlock {
+  readonly buffer: BufferHead;
+  readonly view: DataView;
+  readonly end: number;
+}
+
 /** Reads block `lblk` of a directory, checked. @throws CorruptionError dir-hole, dir-checksum, dir-entry. */
-export function* readDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk): Task<BufferHead> {
+export function* readDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk): Task<DirBlock> {
   const mapping = yield* mapBlocks(fs, dir, lblk, 1);
   if (mapping.state !== "written") throw new CorruptionError("dir-hole", { ino: dir.i_ino, found: `no block ${lblk}` });
   const buffer = fs.cache.peek(mapping.pblk) ?? (yield* fs.cache.read(mapping.pblk));
-  verifyDirBlock(fs, dir, lblk, buffer);
-  return buffer;
+  const end = entriesEnd(fs, dir, lblk, buffer.view);
+  verifyDirBlock(fs, dir, lblk, buffer, end);
+  return { buffer, view: buffer.view, end };
 }
 
-function verifyDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, buffer: BufferHead): void {
+function verifyDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, buffer: BufferHead, end: number): void {
   const token = dir.verifiedToken("directory");
   if (buffer.verifiedAs === token) return;
   const { view, data } = buffer;
@@ -133,7 +142,7 @@ function verifyDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, buffer: BufferHead
     if (sums === undefined) throw new CorruptionError("dir-checksum", { ...place, found: "no room for a checksum" });
     if (sums.stored !== sums.computed) throw new CorruptionError("dir-checksum", { ...place, found: sums.stored, expected: sums.computed });
   }
-  checkEntries(fs, dir, view, 0, entriesEnd(fs, view), { block: buffer.b_blocknr });
+  checkEntries(fs, dir, view, 0, end, { block: buffer.b_blocknr });
   buffer.verifiedAs = token;
 }
 
@@ -144,10 +153,9 @@ export function* iterate(fs: Ext4, dir: Ext4Inode, context: DirContext): Task<vo
   const blocks = Math.ceil(dir.i_size / blockBytes);
   for (let lblk = Math.floor(context.pos / blockBytes); lblk < blocks; lblk++) {
     if (lblk % READAHEAD_BLOCKS === 0) yield* readAhead(fs, dir, lblk, Math.min(READAHEAD_BLOCKS, blocks - lblk));
-    const buffer = yield* readDirBlock(fs, dir, lblk);
+    const { view, end } = yield* readDirBlock(fs, dir, lblk);
     const base = lblk * blockBytes;
-    const end = entriesEnd(fs, buffer.view);
-    const stop = walkEntries(fs, buffer.view, 0, end, (at) => base + at < context.pos || emit(fs, dir, buffer.view, at, context));
+    const stop = walkEntries(fs, view, 0, end, (at) => base + at < context.pos || emit(fs, dir, view, at, context));
     context.pos = stop === end ? base + blockBytes : base + stop;
     if (stop !== end) return;
   }

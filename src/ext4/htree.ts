@@ -11,7 +11,7 @@ import { casefold } from "../lib/casefold.js";
 import { dirHash, DX_HASH_LAST_PLAIN, type DirHash } from "../lib/dir-hash.js";
 import type { Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { readDirBlock } from "./dir.js";
+import { readDirBlock, type DirBlock } from "./dir.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 
@@ -96,8 +96,8 @@ export const indexBlock = (view: DataView, entriesAt: number, slot: number): Lbl
  * Calls `visit` with each leaf that may hold `name`, until it returns true. Returns false if the tree cannot answer, because
  * the names are filed by a hash that needs a key.
  */
-export function* visitLeaves(fs: Ext4, dir: Ext4Inode, name: Uint8Array, visit: (leaf: BufferHead) => boolean): Task<boolean> {
-  const rootBuffer = yield* readDirBlock(fs, dir, 0);
+export function* visitLeaves(fs: Ext4, dir: Ext4Inode, name: Uint8Array, visit: (leaf: DirBlock) => boolean): Task<boolean> {
+  const { buffer: rootBuffer } = yield* readDirBlock(fs, dir, 0);
   const { hashVersion, levels } = readRoot(fs, dir, rootBuffer);
   const hash = hashForLookup(fs, dir, hashVersion, name);
   if (hash === undefined) return false;
@@ -108,7 +108,7 @@ export function* visitLeaves(fs: Ext4, dir: Ext4Inode, name: Uint8Array, visit: 
     const frame = { view: buffer.view, entriesAt, count, slot: searchIndex(buffer.view, entriesAt, count, hash) };
     frames.push(frame);
     if (level === levels) break;
-    buffer = yield* readDirBlock(fs, dir, indexBlock(frame.view, entriesAt, frame.slot));
+    ({ buffer } = yield* readDirBlock(fs, dir, indexBlock(frame.view, entriesAt, frame.slot)));
   }
   // The leaves of one hash lie side by side, so this ends where the directory does.
   do {
@@ -142,7 +142,7 @@ function* nextLeaf(fs: Ext4, dir: Ext4Inode, frames: Frame[], hash: number): Tas
   frame.slot++;
   for (let below = level + 1; below < frames.length; below++) {
     const parent = frames[below - 1]!;
-    const buffer = yield* readDirBlock(fs, dir, indexBlock(parent.view, parent.entriesAt, parent.slot));
+    const { buffer } = yield* readDirBlock(fs, dir, indexBlock(parent.view, parent.entriesAt, parent.slot));
     frames[below] = { view: buffer.view, ...indexEntries(fs, dir, buffer, false), slot: 0 };
   }
   return true;

@@ -1,5 +1,136 @@
-import type { BlockDevice } from "../block/device.js";
+/**
+ * The journal of a mounted filesystem, so far as a reader needs it: where its log stands, and recovery on the way in. Recovery writes into an
+ * overlay in memory; the device below is only read. Source: ext4_load_and_init_journal, ext4_open_inode_journal, ext4_open_dev_journal (fs/ext4/super.c).
+ */
+import { readBytes, writeBytes, type Bio, type BlockDevice } from "../block/device.js";
+import { OverlayDevice } from "../block/overlay.js";
+import { superblockChecksum } from "../format/checksum.js";
+import { CorruptionError, UnsupportedFeatureError } from "../format/corruption.js";
+import { INCOMPAT } from "../format/features.js";
+import { journal_superblock_s } from "../format/jbd2.js";
+import { blocksCount, EXT4_SUPER_MAGIC, ext4_super_block as S } from "../format/superblock.js";
+import { readFastCommits } from "../jbd2/fast-commit.js";
+import { readJournalSuperblock, type JournalBlocks, type JournalGeometry } from "../jbd2/log.js";
+import { recover, type RecoveryResult, type ReplayTarget } from "../jbd2/recovery.js";
+import { bytesEqual } from "../lib/bytes.js";
+import type { LogBlk, Pblk } from "../lib/numbers.js";
+import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
-import type { Ext4, Ext4MountOptions } from "./super.js";
-export interface JournalRecovery { readonly device: BlockDevice }
-export function* recoverJournal(_fs: Ext4, _options: Ext4MountOptions): Task<JournalRecovery | undefined> { return undefined; }
+import type { FileExtent } from "../vfs/inode.js";
+import { replayFastCommits } from "./fast-commit.js";
+import { listExtents } from "./map.js";
+import { Ext4, readSuperblock, type Ext4MountOptions } from "./super.js";
+import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "./superblock.js";
+
+export interface JournalRecovery {
+  /** The filesystem as recovery leaves it. */
+  readonly device: OverlayDevice;
+  readonly log: RecoveryResult;
+  /** Records of fast commits that were replayed on top. */
+  readonly fastCommitRecords: number;
+}
+
+/** Where a filesystem's journal is. */
+export interface Journal extends JournalBlocks {
+  /** Blocks of the filesystem that hold it, none if it is on a device of its own. */
+  readonly extents: readonly FileExtent[];
+}
+
+/** @throws UnsupportedFeatureError the journal is on another device, which was not given; CorruptionError. */
+export function* openJournal(fs: Ext4, options: Ext4MountOptions): Task<Journal | undefined> {
+  if (!fs.sb.hasJournal) return undefined;
+  const ino = S.s_journal_inum.get(fs.sb.view, 0);
+  if (ino !== 0) return yield* openJournalFile(fs, ino);
+  if (options.journalDevice === undefined) {
+    throw new UnsupportedFeatureError(["journal_dev"], "the filesystem's journal is on another device, which was not given");
+  }
+  return yield* openJournalDevice(fs, options.journalDevice);
+}
+
+function* openJournalFile(fs: Ext4, ino: number): Task<Journal> {
+  const inode = yield* fs.igetSpecial(ino);
+  const lengthBlocks = Math.floor(inode.i_size / fs.blockBytes);
+  if (!inode.isRegular() || inode.i_nlink === 0) throw new CorruptionError("inode-field", { ino, field: "i_mode", found: `0${inode.i_mode.toString(8)}`, expected: "a journal" });
+  const extents = yield* listExtents(fs, inode, 0, lengthBlocks);
+  let next = 0;
+  for (const extent of extents) {
+    if (extent.lblk !== next) break;
+    next += extent.count;
+  }
+  if (next < lengthBlocks) throw new CorruptionError("journal-hole", { ino, logBlock: next });
+  return {
+    blockBytes: fs.blockBytes, lengthBlocks, superblockAt: 0, extents,
+    *read(first: LogBlk, into: Uint8Array): Task<void> {
+      const end = first + into.length / fs.blockBytes;
+      const bios: Bio[] = [];
+      for (const extent of extents) {
+        const from = Math.max(first, extent.lblk);
+        const to = Math.min(end, extent.lblk + extent.count);
+        if (from >= to) continue;
+        bios.push({
+          op: "read", offsetBytes: (extent.pblk + from - extent.lblk) * fs.blockBytes,
+          data: into.subarray((from - first) * fs.blockBytes, (to - first) * fs.blockBytes),
+        });
+      }
+      yield* fs.device.submit(bios);
+    },
+  };
+}
+
+/** An external journal's blocks are numbered from the device's start; its superblock stands behind one of the filesystem's kind. */
+function* openJournalDevice(fs: Ext4, device: BlockDevice): Task<Journal> {
+  const bytes = new Uint8Array(SUPERBLOCK_BYTES);
+  yield* readBytes(device, SUPERBLOCK_AT, bytes);
+  const view = viewOf(bytes);
+  const incompat = S.s_feature_incompat.get(view, 0);
+  const isJournal = S.s_magic.get(view, 0) === EXT4_SUPER_MAGIC && (incompat & INCOMPAT.journal_dev) !== 0;
+  if (!isJournal) throw new CorruptionError("superblock-magic", { offset: SUPERBLOCK_AT, found: device.name, expected: "an external journal" });
+  if (S.s_checksum.get(view, 0) !== 0 && fs.verifyChecksums && fs.sb.hasMetadataCsum && S.s_checksum.get(view, 0) !== superblockChecksum(bytes)) {
+    throw new CorruptionError("superblock-checksum", { offset: SUPERBLOCK_AT, found: device.name });
+  }
+  if (!bytesEqual(S.s_uuid.get(view, 0), S.s_journal_uuid.get(fs.sb.view, 0))) {
+    throw new UnsupportedFeatureError(["journal_dev"], `${device.name} is not this filesystem's journal: its uuid is another`);
+  }
+  const journal: Journal = {
+    blockBytes: fs.blockBytes, extents: [],
+    lengthBlocks: Math.min(blocksCount(view, 0, false), Math.floor(device.sizeBytes / fs.blockBytes)),
+    superblockAt: Math.floor(SUPERBLOCK_AT / fs.blockBytes) + 1,
+    *read(first: LogBlk, into: Uint8Array): Task<void> {
+      yield* readBytes(device, first * fs.blockBytes, into);
+    },
+  };
+  return journal;
+}
+
+/** Reads the journal's superblock and refuses what Linux refuses of a shared one. */
+export function* journalGeometry(fs: Ext4, journal: Journal): Task<JournalGeometry> {
+  const geometry = yield* readJournalSuperblock(journal, fs.verifyChecksums);
+  const users = journal_superblock_s.s_nr_users.get(geometry.superblock, 0);
+  if (journal.extents.length === 0 && users !== 1) {
+    throw new UnsupportedFeatureError(["journal_dev"], `the journal is shared by ${users} filesystems`);
+  }
+  return geometry;
+}
+
+/** Recovers a dirty journal into memory; undefined: there is nothing to recover. */
+export function* recoverJournal(fs: Ext4, options: Ext4MountOptions): Task<JournalRecovery | undefined> {
+  const journal = yield* openJournal(fs, options);
+  if (journal === undefined || !fs.sb.has(INCOMPAT.needs_recovery, "incompat")) return undefined;
+  const geometry = yield* journalGeometry(fs, journal);
+  if (geometry.start === 0) return undefined;
+  const device = new OverlayDevice(fs.device, fs.blockBytes);
+  const log = yield* recover(journal, geometry, replayTarget(fs, journal, device), fs.verifyChecksums);
+  const records = yield* readFastCommits(journal, geometry, log.endTid);
+  if (records.length > 0) {
+    const recovered = new Ext4(device, yield* readSuperblock(device, fs.verifyChecksums), options);
+    yield* replayFastCommits(recovered, records);
+  }
+  return { device, log, fastCommitRecords: records.length };
+}
+
+function replayTarget(fs: Ext4, journal: Journal, device: BlockDevice): ReplayTarget {
+  return {
+    isHome: (block: Pblk) => block < fs.sb.blocksCount && !journal.extents.some(({ pblk, count }) => block >= pblk && block < pblk + count),
+    write: (block, data) => writeBytes(device, block * fs.blockBytes, data),
+  };
+}

@@ -9,7 +9,7 @@ import { bytesEqual } from "../lib/bytes.js";
 import { casefold } from "../lib/casefold.js";
 import type { Ino } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { entriesEnd, entryName, readDirBlock, shownName, walkEntries } from "./dir.js";
+import { entryName, readDirBlock, shownName, walkEntries } from "./dir.js";
 import { isIndexed, visitLeaves } from "./htree.js";
 import { inlineAreas } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
@@ -36,7 +36,7 @@ export function* findEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<Ino
   // The encoded form of an encrypted name does not tell how it is filed.
   if (isIndexed(fs, dir) && (dir.i_flags & EXT4_ENCRYPT_FL) === 0) {
     try {
-      if (yield* visitLeaves(fs, dir, name, (leaf) => scan(leaf.view, 0, entriesEnd(fs, leaf.view)))) return found;
+      if (yield* visitLeaves(fs, dir, name, ({ view, end }) => scan(view, 0, end))) return found;
     } catch (error) {
       // As Linux does: where only the tree is damaged, the leaves still tell.
       if (!(error instanceof CorruptionError) || error.kind !== "htree-field") throw error;
@@ -45,8 +45,8 @@ export function* findEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<Ino
   }
   const blocks = Math.ceil(dir.i_size / fs.blockBytes);
   for (let lblk = 0; lblk < blocks; lblk++) {
-    const buffer = yield* readDirBlock(fs, dir, lblk);
-    if (scan(buffer.view, 0, entriesEnd(fs, buffer.view))) return found;
+    const { view, end } = yield* readDirBlock(fs, dir, lblk);
+    if (scan(view, 0, end)) return found;
   }
   return undefined;
 }
