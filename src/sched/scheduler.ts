@@ -181,13 +181,17 @@ export class Scheduler {
   }
 
   private pump(): void {
-    for (;;) {
-      for (let context = this.ready.shift(); context !== undefined; context = this.ready.shift()) this.stepAsync(context);
-      const stuck = [...this.sleepers].filter(({ settle }) => settle !== undefined);
-      if (this.inFlightCount > 0 || stuck.length === 0) return;
-      const report = new DeadlockError([...this.sleepers]);
-      for (const context of stuck) this.fail(context, report);
-    }
+    for (let context = this.ready.shift(); context !== undefined; context = this.ready.shift()) this.stepAsync(context);
+    // The caller may be about to start the task that wakes the sleepers, so the look for a deadlock waits until it is done.
+    if (this.sleepers.size > 0 && this.inFlightCount === 0) void Promise.resolve().then(() => this.reportDeadlock());
+  }
+
+  private reportDeadlock(): void {
+    const stuck = [...this.sleepers].filter(({ settle }) => settle !== undefined);
+    if (stuck.length === 0 || this.inFlightCount > 0 || this.ready.length > 0) return;
+    const report = new DeadlockError([...this.sleepers]);
+    for (const context of stuck) this.fail(context, report);
+    this.pump();
   }
 
   private stepAsync(context: TaskContext): void {

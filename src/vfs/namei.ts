@@ -20,25 +20,25 @@ export class Dentry {
   constructor(readonly d_inode: Inode, readonly d_name: Uint8Array, parent?: Dentry) {
     this.d_parent = parent ?? this;
   }
+}
 
-  /** The absolute path, as bytes. */
-  path(): Uint8Array {
-    const names: Uint8Array[] = [];
-    let lengthBytes = 0;
-    for (let dentry: Dentry = this; dentry.d_parent !== dentry; dentry = dentry.d_parent) {
-      names.push(dentry.d_name);
-      lengthBytes += dentry.d_name.length + 1;
-    }
-    if (names.length === 0) return Uint8Array.of(SLASH);
-    const path = new Uint8Array(lengthBytes);
-    let at = 0;
-    for (const name of names.reverse()) {
-      path[at] = SLASH;
-      path.set(name, at + 1);
-      at += name.length + 1;
-    }
-    return path;
+/** The absolute path, as bytes. */
+export function dentryPath(dentry: Dentry): Uint8Array {
+  const names: Uint8Array[] = [];
+  let lengthBytes = 0;
+  for (let at = dentry; at.d_parent !== at; at = at.d_parent) {
+    names.push(at.d_name);
+    lengthBytes += at.d_name.length + 1;
   }
+  if (names.length === 0) return Uint8Array.of(SLASH);
+  const path = new Uint8Array(lengthBytes);
+  let to = 0;
+  for (const name of names.reverse()) {
+    path[to] = SLASH;
+    path.set(name, to + 1);
+    to += name.length + 1;
+  }
+  return path;
 }
 
 export function rootDentry(root: Inode): Dentry {

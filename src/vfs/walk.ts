@@ -4,12 +4,11 @@
  * a second meeting is corruption, which bounds the walk by the number of inodes.
  */
 import { CorruptionError } from "../format/corruption.js";
-import type { FsError } from "../lib/errno.js";
-import { FsError as FsErrorClass } from "../lib/errno.js";
+import { FsError } from "../lib/errno.js";
 import type { Ino } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
 import type { Inode } from "./inode.js";
-import { Dentry } from "./namei.js";
+import { Dentry, dentryPath } from "./namei.js";
 
 export interface WalkEntry {
   readonly name: Uint8Array;
@@ -63,11 +62,11 @@ export function* walkTree(top: Dentry, visitor: Visitor): Task<void> {
     try {
       yield* visit;
     } catch (error) {
-      if (!(error instanceof FsErrorClass) || visitor.failed === undefined) throw error;
+      if (!(error instanceof FsError) || visitor.failed === undefined) throw error;
       visitor.failed(error, path());
     }
   };
-  yield* guarded(enter(top), () => top.path());
+  yield* guarded(enter(top), () => dentryPath(top));
   while (pending.length > 0) {
     const level = pending[pending.length - 1]!;
     if (level.next === level.children.length) {
@@ -80,6 +79,6 @@ export function* walkTree(top: Dentry, visitor: Visitor): Task<void> {
     yield* guarded((function* (): Task<void> {
       const inode = yield* dentry.d_inode.i_sb.iget(entry.ino);
       yield* enter(new Dentry(inode, entry.name, dentry));
-    })(), () => new Dentry(dentry.d_inode, entry.name, dentry).path());
+    })(), () => dentryPath(new Dentry(dentry.d_inode, entry.name, dentry)));
   }
 }

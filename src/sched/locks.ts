@@ -1,0 +1,111 @@
+/**
+ * The two locks that tasks sleep on: a read-write semaphore and a mutex. Who comes first is served first: a waiting writer holds later readers back,
+ * and readers that wait side by side get in together. A lock is handed over when it is released, so nobody overtakes the one that was woken.
+ * Hot paths try first and wait second: `if (!lock.tryRead()) yield* lock.read();`.
+ */
+import { AssertionError } from "../lib/errno.js";
+import type { LockClass } from "./lock-classes.js";
+import { afterAcquire, beforeAcquire, release, type ClassedLock } from "./lockdep.js";
+import { currentTask, type TaskContext } from "./scheduler.js";
+import type { Task } from "./task.js";
+
+type Mode = "read" | "write";
+
+interface Waiter {
+  readonly context: TaskContext;
+  readonly mode: Mode;
+  isGranted: boolean;
+}
+
+abstract class QueuedLock implements ClassedLock {
+  readonly name: string;
+  private readonly waiters: Waiter[] = [];
+  private readonly holders: { context: TaskContext | undefined; mode: Mode }[] = [];
+
+  constructor(readonly lockClass: LockClass, name?: string) {
+    this.name = name ?? lockClass.name;
+  }
+
+  describeHolders(): string[] {
+    return this.holders.map(({ context, mode }) => {
+      const stack = context?.held.find(({ lock }) => lock === this)?.stack;
+      return `${context?.name ?? "plain code"} (${mode})${stack === undefined ? "" : `, taken at\n${stack}`}`;
+    });
+  }
+
+  protected tryAcquire(mode: Mode): boolean {
+    beforeAcquire(this);
+    if (this.waiters.length > 0 || !this.isFreeFor(mode)) return false;
+    this.holders.push({ context: currentTask(), mode });
+    afterAcquire(this, mode);
+    return true;
+  }
+
+  protected *acquire(mode: Mode): Task<void> {
+    if (this.tryAcquire(mode)) return;
+    const context = currentTask();
+    if (context?.scheduler === undefined) throw new AssertionError(`${this.name}: only a task can wait`);
+    const waiter: Waiter = { context, mode, isGranted: false };
+    this.waiters.push(waiter);
+    context.scheduler.sleep(context, this);
+    try {
+      yield { op: "lock", lock: this };
+    } finally {
+      // Thrown awake by a deadlock report: it waits no longer.
+      if (!waiter.isGranted) this.waiters.splice(this.waiters.indexOf(waiter), 1);
+    }
+    afterAcquire(this, mode);
+  }
+
+  protected releaseAs(mode: Mode): void {
+    release(this, mode);
+    this.removeHolder(mode);
+    this.handOver();
+  }
+
+  protected removeHolder(mode: Mode): void {
+    const context = currentTask();
+    this.holders.splice(this.holders.findIndex((holder) => holder.context === context && holder.mode === mode), 1);
+  }
+
+  protected addHolder(mode: Mode): void {
+    this.holders.push({ context: currentTask(), mode });
+    afterAcquire(this, mode);
+  }
+
+  protected handOver(): void {
+    while (this.waiters.length > 0 && this.isFreeFor(this.waiters[0]!.mode)) {
+      const waiter = this.waiters.shift()!;
+      waiter.isGranted = true;
+      this.holders.push({ context: waiter.context, mode: waiter.mode });
+      waiter.context.scheduler!.wake(waiter.context);
+    }
+  }
+
+  private isFreeFor(mode: Mode): boolean {
+    return this.holders.length === 0 || (mode === "read" && this.holders[0]!.mode === "read");
+  }
+}
+
+export class RwSem extends QueuedLock {
+  tryRead(): boolean { return this.tryAcquire("read"); }
+  *read(): Task<void> { yield* this.acquire("read"); }
+  unlockRead(): void { this.releaseAs("read"); }
+  tryWrite(): boolean { return this.tryAcquire("write"); }
+  *write(): Task<void> { yield* this.acquire("write"); }
+  unlockWrite(): void { this.releaseAs("write"); }
+
+  /** From writing to reading, without letting another writer in between. */
+  downgrade(): void {
+    release(this, "write");
+    this.removeHolder("write");
+    this.addHolder("read");
+    this.handOver();
+  }
+}
+
+export class Mutex extends QueuedLock {
+  tryLock(): boolean { return this.tryAcquire("write"); }
+  *lock(): Task<void> { yield* this.acquire("write"); }
+  unlock(): void { this.releaseAs("write"); }
+}
