@@ -1,7 +1,7 @@
 import tseslint from "typescript-eslint";
 
 const core = ["src/lib", "src/format", "src/sched", "src/block", "src/jbd2", "src/vfs", "src/ext4", "src/api"];
-const bannedGlobals = ["Date", "setTimeout", "setInterval", "setImmediate", "performance", "process", "Buffer", "console", "fetch"];
+const bannedGlobals = ["setTimeout", "setInterval", "setImmediate", "performance", "process", "Buffer", "console", "fetch"];
 
 export default tseslint.config(
   { ignores: ["dist/", "node_modules/", "coverage/"] },
@@ -24,7 +24,9 @@ export default tseslint.config(
     files: core.map((room) => `${room}/**/*.ts`),
     rules: {
       "no-restricted-globals": ["error", ...bannedGlobals.map((name) => ({ name, message: "The core gets clock, devices and output as parameters." }))],
-      "no-restricted-properties": ["error", { object: "Math", property: "random", message: "Take a prng as a parameter." }],
+      "no-restricted-properties": ["error",
+        { object: "Math", property: "random", message: "Take a prng as a parameter." },
+        { object: "Date", property: "now", message: "Take a clock as a parameter." }],
     },
   },
   { files: ["src/sched/**/*.ts", "src/block/**/*.ts", "src/platform/**/*.ts", "test/**/*.ts"], rules: { "no-restricted-syntax": "off" } },

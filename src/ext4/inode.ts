@@ -5,7 +5,7 @@
 import { inodeChecksum, inodeSeed } from "../format/checksum.js";
 import { CorruptionError, type CorruptionPlace } from "../format/corruption.js";
 import {
-  decodeDevice, decodeTime, EXT4_EA_INODE_FL, EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, EXT4_HUGE_FILE_FL, EXT4_ROOT_INO,
+  decodeDevice, decodeTime, EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, EXT4_HUGE_FILE_FL, EXT4_ROOT_INO,
   ext4_inode, inodeBlocks, inodeFileAcl, inodeGid, inodeSize, inodeUid,
 } from "../format/inode.js";
 import { viewOf } from "../lib/view.js";
@@ -58,6 +58,13 @@ export class Ext4Inode extends Inode {
     return this.i_ino * 4 + CHECKED_AS[kind];
   }
 
+  override *getattr(): Task<{ sizeBytes: number; blocks: number }> {
+    let { i_size: sizeBytes, i_blocks: blocks } = this;
+    // Linux reports inline data as blocks, lest the file be taken for all hole, and an encrypted link as long as it reads.
+    if (this.isRegular() && (this.i_flags & EXT4_INLINE_DATA_FL) !== 0) blocks += Math.ceil(sizeBytes / 512);
+    if (this.isSymlink() && (this.i_flags & EXT4_ENCRYPT_FL) !== 0) sizeBytes = (yield* this.readlink()).length;
+    return { sizeBytes, blocks };
+  }
   *lookup(name: Uint8Array): Task<Inode | undefined> {
     const ino = yield* findEntry(this.i_sb, this, name);
     return ino === undefined ? undefined : yield* this.i_sb.iget(ino);

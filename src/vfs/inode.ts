@@ -84,6 +84,10 @@ export abstract class Inode {
   isRegular(): boolean { return (this.i_mode & S_IFMT) === S_IFREG; }
   isSymlink(): boolean { return (this.i_mode & S_IFMT) === S_IFLNK; }
 
+  /** What stat shows where it is not simply the field: some sizes need a look at the data. */
+  *getattr(): Task<{ sizeBytes: number; blocks: number }> {
+    return { sizeBytes: this.i_size, blocks: this.i_blocks };
+  }
   /** Finds `name` in this directory; undefined: there is none. "." and ".." are the path walk's business. */
   abstract lookup(name: Uint8Array): Task<Inode | undefined>;
   /** Gives the directory's entries, "." and ".." included, to the context's actor until it says stop or the end is reached. */

@@ -1,0 +1,90 @@
+/**
+ * The two surfaces of a volume. Signatures stand here once, with the mode as a parameter; the sync and the promise types are derived from them, and so, at
+ * run time, are the functions from the tasks in operations.ts.
+ */
+import type { BufferEncoding, PathLike } from "./path.js";
+import type { FiemapExtent, FlagsInfo, FollowOptions, ReadOptions } from "./operations.js";
+import type { BigIntStats, Dirent, StatFs, Stats } from "./stats.js";
+
+type Mode = "sync" | "promise";
+type Result<M extends Mode, T> = M extends "sync" ? T : Promise<T>;
+type EncodingOptions<E> = E | { encoding: E };
+
+export interface OperationSignatures<M extends Mode> {
+  /** Reads a file whole. @throws FsError ENOENT …; EISDIR; EFBIG more than 2 GiB - 1; ENOKEY encrypted; CorruptionError. */
+  readFile(path: PathLike | number, options?: null | { encoding?: null | undefined; flag?: string | undefined }): Result<M, Uint8Array>;
+  readFile(path: PathLike | number, options: BufferEncoding | { encoding: BufferEncoding; flag?: string | undefined }): Result<M, string>;
+  readFile(path: PathLike | number, options?: BufferEncoding | null | { encoding?: BufferEncoding | null | undefined; flag?: string | undefined }): Result<M, string | Uint8Array>;
+
+  /** Lists a directory in the order of the disk, without "." and "..". */
+  readdir(path: PathLike, options?: BufferEncoding | null | { encoding?: BufferEncoding | null | undefined; withFileTypes?: false | undefined; recursive?: boolean | undefined }): Result<M, string[]>;
+  readdir(path: PathLike, options: "buffer" | { encoding: "buffer"; withFileTypes?: false | undefined; recursive?: boolean | undefined }): Result<M, Uint8Array[]>;
+  readdir(path: PathLike, options: { encoding?: BufferEncoding | null | undefined; withFileTypes: true; recursive?: boolean | undefined }): Result<M, Dirent[]>;
+  readdir(path: PathLike, options: { encoding: "buffer"; withFileTypes: true; recursive?: boolean | undefined }): Result<M, Dirent<Uint8Array>[]>;
+
+  stat(path: PathLike, options?: { bigint?: false | undefined }): Result<M, Stats>;
+  stat(path: PathLike, options: { bigint: true }): Result<M, BigIntStats>;
+  stat(path: PathLike, options: { bigint?: false | undefined; throwIfNoEntry: false }): Result<M, Stats | undefined>;
+  stat(path: PathLike, options: { bigint: true; throwIfNoEntry: false }): Result<M, BigIntStats | undefined>;
+  lstat(path: PathLike, options?: { bigint?: false | undefined }): Result<M, Stats>;
+  lstat(path: PathLike, options: { bigint: true }): Result<M, BigIntStats>;
+  lstat(path: PathLike, options: { bigint?: false | undefined; throwIfNoEntry: false }): Result<M, Stats | undefined>;
+  lstat(path: PathLike, options: { bigint: true; throwIfNoEntry: false }): Result<M, BigIntStats | undefined>;
+
+  readlink(path: PathLike, options?: EncodingOptions<BufferEncoding> | null): Result<M, string>;
+  readlink(path: PathLike, options: EncodingOptions<"buffer">): Result<M, Uint8Array>;
+  realpath(path: PathLike, options?: EncodingOptions<BufferEncoding> | null): Result<M, string>;
+  realpath(path: PathLike, options: EncodingOptions<"buffer">): Result<M, Uint8Array>;
+
+  /** As root sees the image: W_OK is EROFS. */
+  access(path: PathLike, mode?: number): Result<M, void>;
+  exists(path: PathLike): Result<M, boolean>;
+  statfs(path: PathLike, options?: { bigint?: false | undefined }): Result<M, StatFs>;
+  statfs(path: PathLike, options: { bigint: true }): Result<M, StatFs<bigint>>;
+
+  /**
+   * An extended attribute's value, as Linux's getxattr gives it (a POSIX ACL in its version 2).
+   * @param name full, "user.mime_type". @throws FsError ENODATA there is none; CorruptionError "xattr-…", "acl".
+   */
+  getxattr(path: PathLike, name: string | Uint8Array, options?: FollowOptions): Result<M, Uint8Array>;
+  /** Full names of all extended attributes. */
+  listxattr(path: PathLike, options?: FollowOptions & { encoding?: BufferEncoding | undefined }): Result<M, string[]>;
+  listxattr(path: PathLike, options: FollowOptions & { encoding: "buffer" }): Result<M, Uint8Array[]>;
+
+  /**
+   * Lists the extents behind a byte range of a file. Reads no file data. Symbolic links are not followed.
+   *
+   * @param offset first byte, default 0; rounded down to a block. @param length bytes, above 0; may pass the end of the file.
+   * @returns one record per run, ascending by lblk, holes omitted: { lblk, pblk, count, unwritten }. Units are filesystem blocks (volume.blockSize bytes, 1024..65536), never sectors.
+   *   Extents that touch on disk are one record.
+   * @throws FsError EINVAL offset below 0, or length not above it; EIO. CorruptionError "extent-…", "indirect-range", "map-overrun".
+   * @source ext4_fiemap (fs/ext4/extents.c)
+   */
+  fiemap(path: PathLike, offset?: number, length?: number): Result<M, FiemapExtent[]>;
+  /** The attributes that chattr sets and lsattr shows. Symbolic links are not followed. */
+  flags(path: PathLike): Result<M, FlagsInfo>;
+}
+
+/** Operations on numbers that open gives, which the promise surface has on FileHandle instead. */
+export interface DescriptorSignatures {
+  /** Opens for reading: other flags are EROFS. */
+  openSync(path: PathLike, flags?: string | number, mode?: number): number;
+  closeSync(fd: number): void;
+  /** Returns the bytes read; 0 at the end. Without a position, reads on where the last read ended. */
+  readSync(fd: number, buffer: Uint8Array, offset?: number, length?: number, position?: number | bigint | null): number;
+  readSync(fd: number, buffer: Uint8Array, options: ReadOptions): number;
+  fstatSync(fd: number, options?: { bigint?: false | undefined }): Stats;
+  fstatSync(fd: number, options: { bigint: true }): BigIntStats;
+}
+
+export type SyncSurface = DescriptorSignatures & {
+  [Name in keyof OperationSignatures<"sync"> as `${Name}Sync`]: OperationSignatures<"sync">[Name];
+};
+export type PromiseSurface = OperationSignatures<"promise">;
+
+/** Those that both surfaces have. */
+export const PATH_OPERATIONS = [
+  "readFile", "readdir", "stat", "lstat", "readlink", "realpath", "access", "exists", "statfs", "getxattr", "listxattr", "fiemap", "flags",
+] as const satisfies readonly (keyof OperationSignatures<"sync">)[];
+
+export const DESCRIPTOR_OPERATIONS = ["open", "close", "read", "fstat"] as const;

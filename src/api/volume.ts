@@ -1,0 +1,109 @@
+/**
+ * A mounted volume as a program sees it: Node's fs, sync on the volume itself and with promises under `promises`, and what ext4 has beyond.
+ */
+import type { BlockDevice } from "../block/device.js";
+import { FsError } from "../lib/errno.js";
+import { Scheduler } from "../sched/scheduler.js";
+import type { Task } from "../sched/task.js";
+import type { Ext4 } from "../ext4/super.js";
+import { constants } from "./constants.js";
+import { Dir, FileHandle, type Runner } from "./handles.js";
+import { Operations, type Host } from "./operations.js";
+import { shownPath, type PathLike } from "./path.js";
+import { DESCRIPTOR_OPERATIONS, PATH_OPERATIONS, type PromiseSurface, type SyncSurface } from "./surfaces.js";
+
+export interface VolumePromises extends PromiseSurface {
+  /** Opens for reading: other flags are EROFS. */
+  open(path: PathLike, flags?: string | number, mode?: number): Promise<FileHandle>;
+  opendir(path: PathLike): Promise<Dir>;
+}
+
+// The sync surface is put on the prototype below; declaration merging gives it its types.
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging
+export interface Volume extends SyncSurface {}
+
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging
+export class Volume implements Runner {
+  readonly constants = constants;
+  readonly promises: VolumePromises;
+  protected readonly operations: Operations;
+  private isOpen = true;
+
+  constructor(
+    /** The engine, for those who need more than fs: inodes, maps, the superblock. */
+    readonly fs: Ext4,
+    private readonly scheduler: Scheduler,
+    host: Host,
+    /** What is closed with the volume. */
+    private readonly devices: readonly BlockDevice[],
+  ) {
+    this.operations = new Operations(fs, host);
+    this.promises = promiseSurface(this, this.operations);
+  }
+
+  /** Bytes of a filesystem block: the unit of fiemap. */
+  get blockSize(): number {
+    return this.fs.blockBytes;
+  }
+
+  opendirSync(path: PathLike): Dir {
+    return new Dir(this, this.runSync(this.operations.openDirectory(path), "opendir"), shownPath(path));
+  }
+
+  /** Lets go of the device. Every later call is EBADF. */
+  closeSync(fd?: number): void {
+    if (fd !== undefined) return this.runSync(this.operations.close(fd), "close");
+    for (const device of this.devices) this.runSync(device.close(), "unmount");
+    this.isOpen = false;
+  }
+
+  async close(): Promise<void> {
+    for (const device of this.devices) await this.runAsync(device.close(), "unmount");
+    this.isOpen = false;
+  }
+
+  /** Drives a task of the engine. @throws FsError EOPNOTSUPP the device is read by promises only. */
+  runSync<T>(task: Task<T>, name?: string): T {
+    this.checkOpen();
+    return this.scheduler.runSync(task, name);
+  }
+
+  async runAsync<T>(task: Task<T>, name?: string): Promise<T> {
+    this.checkOpen();
+    return await this.scheduler.runAsync(task, name);
+  }
+
+  private checkOpen(): void {
+    if (!this.isOpen) throw new FsError("EBADF", "the volume is closed");
+  }
+}
+
+type TaskMethod = (this: Operations, ...args: unknown[]) => Task<unknown>;
+const methodOf = (name: string): TaskMethod => (Operations.prototype as unknown as Record<string, TaskMethod>)[name]!;
+
+for (const name of [...PATH_OPERATIONS, ...DESCRIPTOR_OPERATIONS]) {
+  if (name === "close") continue; // the volume's own closeSync has a second meaning
+  const method = methodOf(name);
+  Object.defineProperty(Volume.prototype, `${name}Sync`, {
+    configurable: true, writable: true,
+    value(this: Volume & { operations: Operations }, ...args: unknown[]) {
+      return this.runSync(method.apply(this.operations, args), name);
+    },
+  });
+}
+
+function promiseSurface(volume: Volume, operations: Operations): VolumePromises {
+  const surface: Record<string, unknown> = {
+    async open(path: PathLike, flags?: string | number) {
+      return new FileHandle(volume, operations, await volume.runAsync(operations.open(path, flags), "open"));
+    },
+    async opendir(path: PathLike) {
+      return new Dir(volume, await volume.runAsync(operations.openDirectory(path), "opendir"), shownPath(path));
+    },
+  };
+  for (const name of PATH_OPERATIONS) {
+    const method = methodOf(name);
+    surface[name] = async (...args: unknown[]) => await volume.runAsync(method.apply(operations, args), name);
+  }
+  return surface as unknown as VolumePromises;
+}

@@ -1,0 +1,57 @@
+/** The package's door for browsers: images in Blobs and Files, in memory, and on web servers. Only promises read the first and the last. */
+import type { BlockDevice } from "../../block/device.js";
+import { MemoryDevice, mountVolume, Scheduler, Volume as CoreVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
+import { HttpDevice } from "../http-device.js";
+import { BlobDevice } from "./blob-device.js";
+
+export * from "../../api/index.js";
+export { BlobDevice } from "./blob-device.js";
+export { HttpDevice } from "../http-device.js";
+
+/** A Blob or File, the image's bytes, its URL, or a device. */
+export type Target = Blob | Uint8Array | string | URL | BlockDevice;
+
+export interface OpenOptions extends CoreOptions {
+  /** The device of an external journal. */
+  journalDevice?: Target | undefined;
+}
+
+const READ_STREAM_BYTES = 64 * 1024;
+const host = { wrapBytes: (bytes: Uint8Array): Uint8Array => bytes };
+
+export class Volume extends CoreVolume {
+  /** The file's bytes start .. end (inclusive, as Node's) as a web stream. */
+  createReadStream(path: PathLike, options: { start?: number; end?: number } = {}): ReadableStream<Uint8Array> {
+    const { start = 0, end = Infinity } = options;
+    const open = this.promises.open(path);
+    let position = start;
+    return new ReadableStream({
+      pull: async (controller) => {
+        const buffer = new Uint8Array(Math.max(0, Math.min(READ_STREAM_BYTES, end + 1 - position)));
+        const { bytesRead } = buffer.length === 0 ? { bytesRead: 0 } : await (await open).read(buffer, 0, buffer.length, position);
+        position += bytesRead;
+        if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead));
+        await (await open).close();
+        controller.close();
+      },
+      cancel: async () => (await open).close(),
+    });
+  }
+}
+
+async function deviceFor(target: Target): Promise<BlockDevice> {
+  if (typeof target === "string" || target instanceof URL) return await HttpDevice.open(String(target));
+  if (target instanceof Uint8Array) return new MemoryDevice(target, { readOnly: true });
+  return target instanceof Blob ? new BlobDevice(target) : target;
+}
+
+export const Ext4 = {
+  /** Mounts an image for reading. @throws CorruptionError, UnsupportedFeatureError, FsError. */
+  async open(target: Target, options: OpenOptions = {}): Promise<Volume> {
+    const scheduler = new Scheduler();
+    const device = await deviceFor(target);
+    const journal = options.journalDevice === undefined ? undefined : await deviceFor(options.journalDevice);
+    const fs = await scheduler.runAsync(mountVolume(device, options, journal), "mount");
+    return new Volume(fs, scheduler, host, journal === undefined ? [device] : [device, journal]);
+  },
+};
