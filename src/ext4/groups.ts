@@ -2,6 +2,7 @@
  * Block groups: where each group's descriptor stands, what it says, and which blocks hold the filesystem's own structures. Descriptors are read when first asked for, so that a huge filesystem opens at once.
  * Source: fs/ext4/balloc.c (ext4_bg_has_super, ext4_bg_num_gdb), descriptor_loc and ext4_check_descriptors (fs/ext4/super.c).
  */
+import type { BufferHead } from "../block/buffer-cache.js";
 import { groupDescChecksum, groupDescChecksum16 } from "../format/checksum.js";
 import { CorruptionError } from "../format/corruption.js";
 import { COMPAT, INCOMPAT, RO_COMPAT } from "../format/features.js";
@@ -24,6 +25,8 @@ export interface GroupDesc {
   /** EXT4_BG_* bits; 0 where the filesystem has no descriptor checksums, as they count only with these. */
   readonly flags: number;
   readonly checksum: number;
+  readonly blockBitmapChecksum: number;
+  readonly inodeBitmapChecksum: number;
 }
 
 /** Whether the group begins with a copy of the superblock. */
@@ -67,6 +70,11 @@ export function descBlocksIn(sb: Superblock, group: GroupNo): { count: number; r
 /** The superblock's own block. With 1 KiB blocks and clusters it is block 1 though counting starts at 0. */
 const superblockBlock = (sb: Superblock): Pblk => (sb.blockBytes === 1024 ? 1 : 0);
 
+/** The block of the group's copy of the superblock. */
+export function superblockOf(sb: Superblock, group: GroupNo): Pblk {
+  return group === 0 ? superblockBlock(sb) : sb.firstBlockOf(group);
+}
+
 /** Where descriptor block `index` stands. */
 function descBlockLocation(sb: Superblock, index: number): Pblk {
   const isClassic = !sb.has(INCOMPAT.meta_bg, "incompat") || index < S.s_first_meta_bg.get(sb.view, 0);
@@ -77,12 +85,17 @@ function descBlockLocation(sb: Superblock, index: number): Pblk {
   return sb.firstBlockOf(group) + boot + (hasSuper(sb, group) ? 1 : 0);
 }
 
-export function* readGroupDesc(fs: Ext4, group: GroupNo): Task<GroupDesc> {
+/** The block that holds the group's descriptor, and where in it. */
+export function* findGroupDesc(fs: Ext4, group: GroupNo): Task<{ buffer: BufferHead; at: number }> {
   const { sb } = fs;
   const block = descBlockLocation(sb, Math.floor(group / descsPerBlock(sb)));
-  const buffer = fs.cache.peek(block) ?? (yield* fs.cache.read(block));
-  const at = (group % descsPerBlock(sb)) * sb.descBytes;
-  const { view } = buffer;
+  return { buffer: fs.cache.peek(block) ?? (yield* fs.cache.read(block)), at: (group % descsPerBlock(sb)) * sb.descBytes };
+}
+
+export function* readGroupDesc(fs: Ext4, group: GroupNo): Task<GroupDesc> {
+  const { sb } = fs;
+  const { buffer, at } = yield* findGroupDesc(fs, group);
+  const { view, b_blocknr: block } = buffer;
   const checksum = ext4_group_desc.bg_checksum.get(view, at);
   if (sb.hasGroupChecksums && fs.verifyChecksums) {
     const expected = sb.hasMetadataCsum
@@ -101,6 +114,8 @@ export function* readGroupDesc(fs: Ext4, group: GroupNo): Task<GroupDesc> {
     itableUnused: groupDescField("bg_itable_unused", view, at, sb.descBytes),
     flags: sb.hasGroupChecksums ? ext4_group_desc.bg_flags.get(view, at) : 0,
     checksum,
+    blockBitmapChecksum: groupDescField("bg_block_bitmap_csum", view, at, sb.descBytes),
+    inodeBitmapChecksum: groupDescField("bg_inode_bitmap_csum", view, at, sb.descBytes),
   };
   const check = (field: string, location: Pblk, count: number): void => {
     if (!sb.containsBlocks(location, count)) throw new CorruptionError("group-desc-location", { group, block, offset: at, field, found: location });

@@ -19,7 +19,7 @@ import type { Task } from "../sched/task.js";
 import type { FileExtent } from "../vfs/inode.js";
 import { replayFastCommits } from "./fast-commit.js";
 import { listExtents } from "./map.js";
-import { Ext4, readSuperblock, type Ext4MountOptions } from "./super.js";
+import { Ext4, readSuperblock } from "./super.js";
 import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "./superblock.js";
 
 export interface JournalRecovery {
@@ -37,14 +37,15 @@ export interface Journal extends JournalBlocks {
 }
 
 /** @throws UnsupportedFeatureError the journal is on another device, which was not given; CorruptionError. */
-export function* openJournal(fs: Ext4, options: Ext4MountOptions): Task<Journal | undefined> {
+export function* openJournal(fs: Ext4): Task<Journal | undefined> {
   if (!fs.sb.hasJournal) return undefined;
   const ino = S.s_journal_inum.get(fs.sb.view, 0);
   if (ino !== 0) return yield* openJournalFile(fs, ino);
-  if (options.journalDevice === undefined) {
+  const { journalDevice } = fs.options;
+  if (journalDevice === undefined) {
     throw new UnsupportedFeatureError(["journal_dev"], "the filesystem's journal is on another device, which was not given");
   }
-  return yield* openJournalDevice(fs, options.journalDevice);
+  return yield* openJournalDevice(fs, journalDevice);
 }
 
 function* openJournalFile(fs: Ext4, ino: number): Task<Journal> {
@@ -113,8 +114,8 @@ export function* journalGeometry(fs: Ext4, journal: Journal): Task<JournalGeomet
 }
 
 /** Recovers a dirty journal into memory; undefined: there is nothing to recover. */
-export function* recoverJournal(fs: Ext4, options: Ext4MountOptions): Task<JournalRecovery | undefined> {
-  const journal = yield* openJournal(fs, options);
+export function* recoverJournal(fs: Ext4): Task<JournalRecovery | undefined> {
+  const journal = yield* openJournal(fs);
   if (journal === undefined || !fs.sb.has(INCOMPAT.needs_recovery, "incompat")) return undefined;
   const geometry = yield* journalGeometry(fs, journal);
   if (geometry.start === 0) return undefined;
@@ -122,7 +123,7 @@ export function* recoverJournal(fs: Ext4, options: Ext4MountOptions): Task<Journ
   const log = yield* recover(journal, geometry, replayTarget(fs, journal, device), fs.verifyChecksums);
   const records = yield* readFastCommits(journal, geometry, log.endTid);
   if (records.length > 0) {
-    const recovered = new Ext4(device, yield* readSuperblock(device, fs.verifyChecksums), options);
+    const recovered = new Ext4(device, yield* readSuperblock(device, fs.verifyChecksums), fs.options);
     yield* replayFastCommits(recovered, records);
   }
   return { device, log, fastCommitRecords: records.length };

@@ -46,7 +46,7 @@ export class Ext4 implements SuperBlock {
   private readonly groupDescs = new Map<GroupNo, GroupDesc>();
   private readonly inodes = new LruMap<Ino, Ext4Inode>(INODE_CACHE_COUNT);
 
-  constructor(readonly device: BlockDevice, readonly sb: Superblock, options: Ext4MountOptions) {
+  constructor(readonly device: BlockDevice, readonly sb: Superblock, readonly options: Ext4MountOptions) {
     this.blockBytes = sb.blockBytes;
     this.verifyChecksums = options.verifyChecksums ?? true;
     this.cache = new BufferCache(device, sb.blockBytes, options.bufferCacheBytes ?? BUFFER_CACHE_BYTES);
@@ -109,7 +109,7 @@ export function* readSuperblock(device: BlockDevice, verifyChecksums: boolean): 
 export function* mountExt4(device: BlockDevice, options: Ext4MountOptions = {}): Task<Ext4> {
   const sb = yield* readSuperblock(device, options.verifyChecksums ?? true);
   let fs = new Ext4(device, sb, options);
-  const recovery = options.noload === true ? undefined : yield* recoverJournal(fs, options);
+  const recovery = options.noload === true ? undefined : yield* recoverJournal(fs);
   if (recovery !== undefined) {
     // The superblock is itself a journaled block: everything is read anew from what recovery left.
     fs = new Ext4(recovery.device, yield* readSuperblock(recovery.device, fs.verifyChecksums), options);

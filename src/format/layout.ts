@@ -8,7 +8,7 @@ import { TWO_32 } from "../lib/numbers.js";
 
 export type FieldType = "u8" | "i8" | "le16" | "le16s" | "le32" | "le32s" | "le64" | "be16" | "be32" | "be64" | "bytes" | "hole";
 
-interface Extent {
+export interface Span {
   /** Byte offset in the structure. */
   readonly at: number;
   /** Bytes in all. */
@@ -17,26 +17,26 @@ interface Extent {
 }
 
 /** One number. */
-export interface Field extends Extent {
+export interface Field extends Span {
   get(view: DataView, base: number): number;
   set(view: DataView, base: number, value: number): void;
 }
 
 /** `count` numbers of one kind, side by side. */
-export interface ArrayField extends Extent {
+export interface ArrayField extends Span {
   readonly count: number;
   get(view: DataView, base: number, index: number): number;
   set(view: DataView, base: number, index: number, value: number): void;
 }
 
 /** Raw bytes: a uuid, a label, a name. `get` is a window, not a copy. */
-export interface BytesField extends Extent {
+export interface BytesField extends Span {
   readonly type: "bytes";
   get(view: DataView, base: number): Uint8Array;
   set(view: DataView, base: number, value: Uint8Array): void;
 }
 
-export type AnyField = Field | ArrayField | BytesField | Extent;
+export type AnyField = Field | ArrayField | BytesField | Span;
 
 export const u8 = (at: number): Field => ({ at, size: 1, type: "u8",
   get: (v, b) => v.getUint8(b + at), set: (v, b, x) => v.setUint8(b + at, x) });
@@ -74,13 +74,14 @@ export const bytes = (at: number, size: number): BytesField => ({ at, size, type
   set: (v, b, x) => new Uint8Array(v.buffer, v.byteOffset + b + at, size).set(x) });
 
 /** Bytes that the structure has but nobody reads: reserved or padding. */
-export const hole = (at: number, size: number): Extent => ({ at, size, type: "hole" });
+export const hole = (at: number, size: number): Span => ({ at, size, type: "hole" });
 
 export type Layout<Fields extends Record<string, AnyField>> = Fields & {
   /** The table itself: what the fuzzer, the hex view and the dump walk over. */
   readonly $: { readonly name: string; readonly size: number; readonly fields: readonly (readonly [string, AnyField])[] };
 };
-export type AnyLayout = Layout<Record<string, AnyField>>;
+/** Any structure, as far as its table goes. */
+export type AnyLayout = Pick<Layout<Record<never, AnyField>>, "$">;
 
 /** Declares a structure of `size` bytes. Every byte belongs to exactly one field; a hole is declared, not left. */
 export function layout<Fields extends Record<string, AnyField>>(name: string, size: number, fields: Fields): Layout<Fields> {

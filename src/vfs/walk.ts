@@ -37,7 +37,7 @@ export interface Visitor {
   /** Called for every entry, a directory before its children. Returning false leaves a directory's children out. */
   enter(dentry: Dentry, depth: number): Task<boolean | void>;
   /** Called for a directory after its children. */
-  leave?(dentry: Dentry, depth: number): Task<void>;
+  leave?(dentry: Dentry, depth: number): Task<unknown>;
   /** An inode or a directory could not be read. Without it the walk ends with the error. */
   failed?(error: FsError, path: Uint8Array): void;
   /** Orders the entries of a directory before they are visited. */

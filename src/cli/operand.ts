@@ -1,0 +1,40 @@
+/** Operands: an image, perhaps a partition of it, perhaps a path in it: disk.img, disk.img:/path, disk.img#2:/path. */
+import { Ext4, type OpenOptions, type Volume } from "../platform/node/index.js";
+
+export interface Operand {
+  readonly image: string;
+  readonly partition: number | undefined;
+  /** Absolute, in the image; undefined: the operand names the image alone. */
+  readonly path: string | undefined;
+}
+
+/** Mistakes of whoever typed the command: exit code 2. */
+export class UsageError extends Error {}
+
+export function parseOperand(text: string): Operand {
+  const { whole, path } = splitAtPath(text);
+  const [, image, partition] = /^(.+?)(?:#(\d+))?$/s.exec(whole) ?? [];
+  if (image === undefined) throw new UsageError(`'${text}' names no image`);
+  return { image, partition: partition === undefined ? undefined : Number(partition), path };
+}
+
+/** Splits at the first ":/" that is not a drive's or a URL's. */
+function splitAtPath(text: string): { whole: string; path: string | undefined } {
+  const start = /^(?:[A-Za-z]:[\\/]|https?:\/\/)/.exec(text)?.[0].length ?? 0;
+  const at = text.indexOf(":/", start);
+  return at < 0 ? { whole: text, path: undefined } : { whole: text.slice(0, at), path: text.slice(at + 1) };
+}
+
+export interface GlobalOptions {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  /** commander's name for --no-checksum. */
+  readonly checksum?: boolean;
+  readonly noload?: boolean;
+  readonly journal?: string;
+}
+
+export async function openVolume(operand: Operand, options: GlobalOptions): Promise<Volume> {
+  const openOptions: OpenOptions = { checksum: options.checksum, noload: options.noload, journalDevice: options.journal, partition: operand.partition };
+  return await Ext4.open(operand.image, openOptions);
+}

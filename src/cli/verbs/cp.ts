@@ -1,0 +1,262 @@
+/**
+ * cp: out of an image onto the host. It walks by inode, reads each small file in one piece before anything is created, and writes large ones under a temporary
+ * name, extent by extent, so that holes stay holes and no partial file is left under its final name. Nothing is ever created through a symbolic link below
+ * the target: directories that exist are looked at first, files and links are created where nothing is, so whatever names the image holds, the copy stays inside.
+ */
+import {
+  closeSync, constants, existsSync, fchmodSync, fchownSync, ftruncateSync, futimesSync, lchownSync, chmodSync, linkSync, lstatSync, lutimesSync, mkdirSync, openSync,
+  renameSync, statSync, symlinkSync, unlinkSync, writeSync,
+} from "node:fs";
+import { FsError } from "../../lib/errno.js";
+import { loadNativeFs, type NativeFs } from "../../platform/node/native.js";
+import type { Task } from "../../sched/task.js";
+import type { Inode } from "../../vfs/inode.js";
+import { dentryPath, type Dentry } from "../../vfs/namei.js";
+import { walkTree } from "../../vfs/walk.js";
+import type { Output } from "../output.js";
+import { humanSize, quoted } from "../text.js";
+import { cat } from "./cat.js";
+
+export interface CpOptions {
+  readonly recursive?: boolean;
+  /** Recursive, with owners, times, modes, links, devices and extended attributes. */
+  readonly archive?: boolean;
+}
+
+const SMALL_BYTES = 1 << 20;
+const SECTOR_BYTES = 512;
+const SLASH = Buffer.from("/");
+const TEMPORARY = Buffer.from(".ext4-cp-partial");
+
+export interface Source {
+  readonly dentry: Dentry;
+  /** The source names what is in a directory and not the directory: "/", or a path that ends in "/." */
+  readonly isContents: boolean;
+}
+
+/** @param isInto the destination must be a directory, as there are several sources. */
+export function* cp(source: Source, destination: string, isInto: boolean, options: CpOptions, out: Output): Task<void> {
+  const { dentry, isContents } = source;
+  if (destination === "-") return yield* cat(dentry.d_inode, (bytes) => out.bytes(bytes));
+  const isDirectory = existsSync(destination) && statSync(destination).isDirectory();
+  if (isInto && !isDirectory) throw new FsError("ENOTDIR", "several sources need a directory to go to", { path: destination });
+  const copy = new Copy(options, out);
+  const target = Buffer.from(destination);
+  yield* copy.tree(dentry, isDirectory && !isContents ? Buffer.concat([target, SLASH, dentry.d_name]) : target, isDirectory && isContents);
+  copy.finish();
+}
+
+class Copy {
+  private readonly native: NativeFs | undefined;
+  private readonly isArchive: boolean;
+  private readonly keepsOwners: boolean;
+  private readonly umask: number;
+  /** Where a file with several links was put. */
+  private readonly linked = new Map<number, Buffer>();
+  private readonly leftOut = new Map<string, number>();
+  private readonly small = new Uint8Array(SMALL_BYTES);
+  private fileCount = 0;
+  private byteCount = 0;
+
+  constructor(private readonly options: CpOptions, private readonly out: Output) {
+    this.isArchive = options.archive === true;
+    this.native = this.isArchive ? loadNativeFs() : undefined;
+    this.keepsOwners = this.isArchive && process.getuid?.() === 0;
+    // An archive's modes are exact, so the umask is out of the way until the end.
+    this.umask = process.umask(0);
+    if (!this.isArchive) process.umask(this.umask);
+  }
+
+  /** Copies `top` to `target`. `isThere`: the target is a directory that is to be filled. */
+  *tree(top: Dentry, target: Buffer, isThere: boolean): Task<void> {
+    const inode = top.d_inode;
+    if (inode.isDirectory() && this.options.recursive !== true && !this.isArchive) {
+      throw new FsError("EISDIR", "a directory is copied with -r or -a", { path: quoted(dentryPath(top)) });
+    }
+    const targets: Buffer[] = []; // where each level of the walk goes, outermost first
+    yield* walkTree(top, {
+      enter: (dentry, depth) => {
+        const path = depth === 0 ? target : Buffer.concat([targets[depth - 1]!, SLASH, dentry.d_name]);
+        targets[depth] = path;
+        return this.host(dentry, path, this.create(dentry.d_inode, path, depth === 0 && isThere));
+      },
+      leave: (dentry, depth) => this.host(dentry, targets[depth]!, this.finishDirectory(dentry.d_inode, targets[depth]!)),
+      failed: (error, path) => this.out.error(`${quoted(path)}: ${error.message}`),
+    });
+  }
+
+  /** Says at the end what the host did not take. */
+  finish(): void {
+    this.out.clearProgress();
+    if (this.isArchive) process.umask(this.umask);
+    if (this.leftOut.size === 0) return;
+    const kinds = [...this.leftOut].map(([kind, count]) => `${count} ${kind}`).join(", ");
+    this.out.note(`left out, as this host or user cannot keep them: ${kinds}`);
+  }
+
+  /** Runs a step on the host; its failure is reported with the path, and the copy goes on with the next file. */
+  private *host(dentry: Dentry, path: Buffer, step: Task<void>): Task<boolean> {
+    try {
+      yield* step;
+      return true;
+    } catch (error) {
+      if (!(error instanceof Error) || !("code" in error || "errno" in error)) throw error;
+      const where = error instanceof FsError ? quoted(dentryPath(dentry)) : quoted(path);
+      this.out.error(`${where}: ${error.message}`);
+      return false;
+    }
+  }
+
+  private *create(inode: Inode, path: Buffer, isThere: boolean): Task<void> {
+    this.fileCount++;
+    this.out.progress(() => `${this.fileCount} files, ${humanSize(this.byteCount)}`);
+    if (inode.isDirectory()) return this.createDirectory(inode, path, isThere);
+    const earlier = this.isArchive && inode.i_nlink > 1 ? this.linked.get(inode.i_ino) : undefined;
+    if (earlier !== undefined) return this.atFreePlace(path, () => linkSync(earlier, path));
+    if (inode.isRegular()) yield* this.createFile(inode, path);
+    else if (inode.isSymlink()) yield* this.createLink(inode, path);
+    else if (!this.createSpecial(inode, path)) return;
+    if (this.isArchive && inode.i_nlink > 1) this.linked.set(inode.i_ino, path);
+  }
+
+  /** Creates where nothing is; a file or link that stands there is replaced, a directory is not. */
+  private atFreePlace(path: Buffer, create: () => void): void {
+    try {
+      create();
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      unlinkSync(path);
+      create();
+    }
+  }
+
+  private createDirectory(inode: Inode, path: Buffer, isThere: boolean): void {
+    try {
+      mkdirSync(path, this.isArchive ? 0o700 : (inode.i_mode & 0o777) | 0o700);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      // A symbolic link to a directory is one only for who named it: the operand itself, never what the image would put below it.
+      const isDirectory = isThere ? statSync(path).isDirectory() : lstatSync(path).isDirectory();
+      if (!isDirectory) throw error;
+    }
+  }
+
+  private *finishDirectory(inode: Inode, path: Buffer): Task<void> {
+    if (!this.isArchive) {
+      const mode = inode.i_mode & 0o777 & ~this.umask;
+      if ((mode & 0o700) !== 0o700) chmodSync(path, mode);
+      return;
+    }
+    if (this.keepsOwners) lchownSync(path, inode.i_uid, inode.i_gid);
+    chmodSync(path, inode.i_mode & 0o7777);
+    yield* this.copyXattrs(inode, path);
+    this.setTimes(inode, path);
+  }
+
+  private *createFile(inode: Inode, path: Buffer): Task<void> {
+    const { sizeBytes, blocks } = yield* inode.getattr();
+    const isSmall = sizeBytes <= SMALL_BYTES && (blocks * SECTOR_BYTES >= sizeBytes || sizeBytes < inode.i_sb.blockBytes);
+    // Read before anything is created: what cannot be read leaves nothing behind.
+    const data = isSmall ? this.small.subarray(0, yield* inode.read(0, this.small.subarray(0, sizeBytes))) : undefined;
+    const place = isSmall ? path : Buffer.concat([path, TEMPORARY]);
+    let fd = -1;
+    this.atFreePlace(place, () => { fd = openSync(place, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0), inode.i_mode & 0o777); });
+    try {
+      if (data !== undefined) writeFully(fd, data, data.length, 0);
+      else yield* this.copyExtents(inode, fd, sizeBytes);
+      yield* this.finishFile(inode, fd, place);
+    } catch (error) {
+      closeSync(fd);
+      unlinkSync(place);
+      throw error;
+    }
+    closeSync(fd);
+    if (!isSmall) renameSync(place, path);
+    this.byteCount += sizeBytes;
+  }
+
+  private *copyExtents(inode: Inode, fd: number, sizeBytes: number): Task<void> {
+    ftruncateSync(fd, sizeBytes);
+    const { blockBytes } = inode.i_sb;
+    for (const { lblk, count, unwritten } of yield* inode.fiemap(0, Math.ceil(sizeBytes / blockBytes))) {
+      if (unwritten) continue;
+      const end = Math.min((lblk + count) * blockBytes, sizeBytes);
+      for (let offset = lblk * blockBytes; offset < end;) {
+        const piece = this.small.subarray(0, Math.min(SMALL_BYTES, end - offset));
+        yield* inode.read(offset, piece);
+        writeFully(fd, piece, piece.length, offset);
+        offset += piece.length;
+        this.out.progress(() => `${this.fileCount} files, ${humanSize(this.byteCount + offset)}`);
+      }
+    }
+  }
+
+  private *finishFile(inode: Inode, fd: number, path: Buffer): Task<void> {
+    if (!this.isArchive) return;
+    const isForeign = this.keepsOwners && (inode.i_uid !== process.geteuid!() || inode.i_gid !== process.getegid!());
+    if (isForeign) fchownSync(fd, inode.i_uid, inode.i_gid);
+    if (isForeign || (inode.i_mode & 0o7000) !== 0) fchmodSync(fd, inode.i_mode & 0o7777);
+    yield* this.copyXattrs(inode, path);
+    if (this.native !== undefined) this.native.setTimesOfFd(fd, inode.i_atime, inode.i_mtime);
+    else futimesSync(fd, seconds(inode.i_atime), seconds(inode.i_mtime));
+  }
+
+  private *createLink(inode: Inode, path: Buffer): Task<void> {
+    const target = Buffer.from(yield* inode.readlink());
+    this.atFreePlace(path, () => symlinkSync(target, path));
+    if (!this.isArchive) return;
+    if (this.keepsOwners) lchownSync(path, inode.i_uid, inode.i_gid);
+    yield* this.copyXattrs(inode, path);
+    this.setTimes(inode, path);
+  }
+
+  /** Devices, FIFOs and sockets; false: the host does not take them. */
+  private createSpecial(inode: Inode, path: Buffer): boolean {
+    const { native } = this;
+    try {
+      if (native === undefined) throw new Error("no way to make it");
+      this.atFreePlace(path, () => {
+        try {
+          native.makeNode(terminated(path), inode.i_mode & 0o177777, inode.i_rdev.major, inode.i_rdev.minor);
+        } catch (error) {
+          throw (error as { errno?: number }).errno === 17 ? Object.assign(error as Error, { code: "EEXIST" }) : error;
+        }
+      });
+    } catch {
+      this.leaveOut("special files");
+      return false;
+    }
+    if (this.keepsOwners) lchownSync(path, inode.i_uid, inode.i_gid);
+    chmodSync(path, inode.i_mode & 0o7777);
+    this.setTimes(inode, path);
+    return true;
+  }
+
+  private setTimes(inode: Inode, path: Buffer): void {
+    if (this.native !== undefined) this.native.setTimes(terminated(path), inode.i_atime, inode.i_mtime);
+    else lutimesSync(path, seconds(inode.i_atime), seconds(inode.i_mtime));
+  }
+
+  private *copyXattrs(inode: Inode, path: Buffer): Task<void> {
+    for (const name of yield* inode.listxattr()) {
+      const value = (yield* inode.getxattr(name)) ?? new Uint8Array(0);
+      try {
+        if (this.native === undefined) throw new Error("no way to set it");
+        this.native.setXattr(terminated(path), name, value);
+      } catch {
+        this.leaveOut("extended attributes");
+      }
+    }
+  }
+
+  private leaveOut(kind: string): void {
+    this.leftOut.set(kind, (this.leftOut.get(kind) ?? 0) + 1);
+  }
+}
+
+const terminated = (path: Buffer): Buffer => Buffer.concat([path, Buffer.of(0)]);
+const seconds = ({ sec, nsec }: { sec: number; nsec: number }): number => sec + nsec / 1e9;
+
+function writeFully(fd: number, bytes: Uint8Array, length: number, position: number): void {
+  for (let done = 0; done < length;) done += writeSync(fd, bytes, done, length - done, position + done);
+}
