@@ -136,7 +136,7 @@ function decode(fs: Ext4, inode: Ext4Inode): void {
   inode.i_flags = ext4_inode.i_flags.get(view, 0);
   inode.i_dtime = ext4_inode.i_dtime.get(view, 0);
   inode.i_file_acl = inodeFileAcl(view, 0, fs.sb.has64bit);
-  inode.i_size = inodeSize(view, 0, fs.sb.hasLargeDir);
+  inode.i_size = inodeSize(view, 0, inode.isRegular() || fs.sb.hasLargeDir);
   inode.i_blocks = inodeBlocks(view, 0, fs.sb.hasHugeFile);
   if (fs.sb.hasHugeFile && (inode.i_flags & EXT4_HUGE_FILE_FL) !== 0) inode.i_blocks *= fs.blockBytes / 512;
   decodeTimes(inode);

@@ -1,0 +1,50 @@
+/** What tests ask of the host: commands, temporary folders, loop mounts that are always undone. */
+import { execFileSync, spawnSync, type ExecFileSyncOptions } from "node:child_process";
+import { mkdtempSync, mkdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+/** Runs a command; on failure the error tells what it printed. */
+export function run(command: string, args: readonly string[], options: ExecFileSyncOptions = {}): string {
+  return String(execFileSync(command, args, { stdio: ["pipe", "pipe", "pipe"], maxBuffer: 1 << 28, env: { ...process.env, LC_ALL: "C", TZ: "UTC" }, ...options }));
+}
+
+/** Runs a command whose exit code matters more than its words. */
+export function attempt(command: string, args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 28, env: { ...process.env, LC_ALL: "C", TZ: "UTC" } });
+  return { status, stdout, stderr };
+}
+
+const cleanups: (() => void)[] = [];
+process.on("exit", () => {
+  for (const cleanup of cleanups.splice(0).reverse()) cleanup();
+});
+
+/** A folder that is gone when the test's process ends. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(join(tmpdir(), "ext4-test-"));
+  cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
+/** Whether an image can be mounted here: root, with a loop device to be had. */
+export const canMount = process.getuid?.() === 0 && spawnSync("losetup", ["-f"]).status === 0;
+
+/** Calls `work` with the image mounted. @returns undefined: Linux does not mount it. */
+export function withMount<T>(image: string, options: string, work: (mountPoint: string) => T): T | undefined {
+  const mountPoint = join(temporaryFolder(), "mnt");
+  mkdirSync(mountPoint);
+  const unmount = (): void => { spawnSync("umount", [mountPoint]); };
+  cleanups.push(unmount);
+  if (attempt("mount", ["-o", `loop,${options}`, image, mountPoint]).status !== 0) return undefined;
+  try {
+    return work(mountPoint);
+  } finally {
+    unmount();
+  }
+}
+
+/** Says once, in one line, what is not tested on this host. */
+export function notTestedHere(what: string, why: string): void {
+  process.stderr.write(`not tested here: ${what} (${why})\n`);
+}
