@@ -2,6 +2,7 @@
  * Inodes in core: found in their group's table, checked, decoded once, kept. Order of the checks is Linux's: number, extra size, checksum, then each
  * field that something is computed from. Source: __ext4_iget (fs/ext4/inode.c).
  */
+import type { BufferHead } from "../block/buffer-cache.js";
 import { inodeChecksum, inodeSeed } from "../format/checksum.js";
 import { CorruptionError, type CorruptionPlace } from "../format/corruption.js";
 import {
@@ -95,8 +96,8 @@ export function hasMap(fs: Ext4, inode: Ext4Inode): boolean {
   return inode.isRegular() || inode.isDirectory() || (inode.isSymlink() && !isFastSymlink(fs, inode));
 }
 
-/** Reads inode `ino` from its table. What may be read so, reserved inodes included, is the caller's business. */
-export function* readInode(fs: Ext4, ino: Ino): Task<Ext4Inode> {
+/** Where inode `ino` stands in its group's table. @throws CorruptionError inode-number. */
+export function* findInode(fs: Ext4, ino: Ino): Task<{ buffer: BufferHead; at: number }> {
   if (ino < 1 || ino > fs.sb.inodesCount) throw new CorruptionError("inode-number", { ino, expected: `1..${fs.sb.inodesCount}` });
   const index = (ino - 1) % fs.sb.inodesPerGroup;
   const { inodeTable } = yield* fs.groupDesc((ino - 1 - index) / fs.sb.inodesPerGroup);
@@ -112,8 +113,13 @@ export function* readInode(fs: Ext4, ino: Ino): Task<Ext4Inode> {
     yield* fs.cache.readAhead(inodeTable + first, Math.min(fs.inodeReadaheadBlocks, tableBlocks - first));
     buffer = yield* fs.cache.read(block);
   }
-  const at = (index % perBlock) * inodeBytes;
-  const inode = new Ext4Inode(fs, ino, buffer.data.slice(at, at + inodeBytes));
+  return { buffer, at: (index % perBlock) * inodeBytes };
+}
+
+/** Reads inode `ino` from its table. What may be read so, reserved inodes included, is the caller's business. */
+export function* readInode(fs: Ext4, ino: Ino): Task<Ext4Inode> {
+  const { buffer, at } = yield* findInode(fs, ino);
+  const inode = new Ext4Inode(fs, ino, buffer.data.slice(at, at + fs.sb.inodeBytes));
   decode(fs, inode);
   return inode;
 }

@@ -16,6 +16,7 @@ import { ext4_super_block } from "../../format/superblock.js";
 import { readFastCommits } from "../../jbd2/fast-commit.js";
 import { LogReader } from "../../jbd2/log.js";
 import { walkLog } from "../../jbd2/recovery.js";
+import { isAllZero } from "../../lib/bytes.js";
 import { FsError } from "../../lib/errno.js";
 import { viewOf } from "../../lib/view.js";
 import type { Task } from "../../sched/task.js";
@@ -33,12 +34,19 @@ function print(out: Output, columns: readonly string[], rows: readonly (readonly
 }
 
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString("hex");
+const SHOWN_BYTES = 36;
+
+/** As much of raw bytes as fits a table. */
+function shortHex(bytes: Uint8Array): string {
+  if (isAllZero(bytes)) return "0";
+  return bytes.length <= SHOWN_BYTES ? hex(bytes) : `${hex(bytes.subarray(0, SHOWN_BYTES))}…`;
+}
 
 function fieldValue(field: AnyField, view: DataView, at: number): Cell {
-  if (!("get" in field)) return hex(new Uint8Array(view.buffer, view.byteOffset + at + field.at, field.size));
+  if (!("get" in field)) return shortHex(new Uint8Array(view.buffer, view.byteOffset + at + field.at, field.size));
   if ("count" in field) return Array.from({ length: field.count }, (_, index) => field.get(view, at, index)).join(" ");
   const value = (field.get as (view: DataView, base: number) => number | Uint8Array)(view, at);
-  return typeof value === "number" ? value : hex(value);
+  return typeof value === "number" ? value : shortHex(value);
 }
 
 /** Every field of a structure: where it stands and what it holds, in decimal and hexadecimal. */

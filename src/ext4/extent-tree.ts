@@ -1,0 +1,93 @@
+/** Writing a whole extent tree at once: leaves from left to right, then as many levels of index as bring it down to what the inode's root holds. */
+import { writeBytes } from "../block/device.js";
+import { extentBlockChecksum } from "../format/checksum.js";
+import { EXT4_EXT_MAGIC, EXT_INIT_MAX_LEN, ext4_extent, ext4_extent_header, ext4_extent_idx, ext4_extent_tail, indexPblock } from "../format/extent.js";
+import { EXT4_EXTENTS_FL } from "../format/inode.js";
+import { TWO_32, type Lblk, type Pblk } from "../lib/numbers.js";
+import { viewOf } from "../lib/view.js";
+import type { Task } from "../sched/task.js";
+import type { FileExtent } from "../vfs/inode.js";
+import { entryAt, nodeDepth, nodeEntries, readChild, rootNode } from "./extents.js";
+import type { Ext4Inode } from "./inode.js";
+import type { Ext4 } from "./super.js";
+
+const ENTRY_BYTES = 12;
+
+/** An entry of a node to be: a leaf's extent, or an index entry for a block below. */
+type Entry = { readonly lblk: Lblk; readonly pblk: Pblk; readonly length: number | undefined };
+
+/** Blocks of the tree itself, each as a run of one. */
+export function* extentTreeBlocks(fs: Ext4, inode: Ext4Inode): Task<FileExtent[]> {
+  const blocks: FileExtent[] = [];
+  if ((inode.i_flags & EXT4_EXTENTS_FL) === 0) return blocks;
+  const visit = function* (node: ReturnType<typeof rootNode>): Task<void> {
+    const depth = nodeDepth(node);
+    for (let slot = 0; depth > 0 && slot < nodeEntries(node); slot++) {
+      blocks.push({ lblk: 0, pblk: indexPblock(node.view, entryAt(node, slot)), count: 1, unwritten: false });
+      yield* visit(yield* readChild(fs, inode, node, slot, depth - 1));
+    }
+  };
+  yield* visit(rootNode(inode));
+  return blocks;
+}
+
+/** Writes the tree of `extents` with its root into `root` (an inode's i_block). Returns how many blocks it took from `takeBlock`. */
+export function* buildExtentTree(fs: Ext4, root: Uint8Array, extents: readonly FileExtent[], seed: number, takeBlock: () => Task<Pblk>): Task<number> {
+  const rootMax = Math.floor(root.length / ENTRY_BYTES) - 1;
+  const blockMax = Math.floor(fs.blockBytes / ENTRY_BYTES) - 1;
+  let entries: Entry[] = extents.flatMap(splitLong);
+  let depth = 0;
+  let taken = 0;
+  while (entries.length > rootMax) {
+    const above: Entry[] = [];
+    for (let from = 0; from < entries.length; from += blockMax) {
+      const part = entries.slice(from, from + blockMax);
+      const block = new Uint8Array(fs.blockBytes);
+      writeNode(block, part, depth, blockMax);
+      if (fs.sb.hasMetadataCsum) ext4_extent_tail.et_checksum.set(viewOf(block), ENTRY_BYTES * (1 + blockMax), extentBlockChecksum(block, seed));
+      const pblk = yield* takeBlock();
+      yield* writeBytes(fs.device, pblk * fs.blockBytes, block);
+      fs.cache.invalidate(pblk);
+      above.push({ lblk: part[0]!.lblk, pblk, length: undefined });
+      taken++;
+    }
+    entries = above;
+    depth++;
+  }
+  root.fill(0);
+  writeNode(root, entries, depth, rootMax);
+  return taken;
+}
+
+/** An extent on disk has at most 32768 blocks, one less if it is unwritten. */
+function splitLong({ lblk, pblk, count, unwritten }: FileExtent): Entry[] {
+  const max = unwritten ? EXT_INIT_MAX_LEN - 1 : EXT_INIT_MAX_LEN;
+  const parts: Entry[] = [];
+  for (let done = 0; done < count; done += max) {
+    const length = Math.min(max, count - done);
+    parts.push({ lblk: lblk + done, pblk: pblk + done, length: unwritten ? length + EXT_INIT_MAX_LEN : length });
+  }
+  return parts;
+}
+
+function writeNode(node: Uint8Array, entries: readonly Entry[], depth: number, max: number): void {
+  const view = viewOf(node);
+  ext4_extent_header.eh_magic.set(view, 0, EXT4_EXT_MAGIC);
+  ext4_extent_header.eh_entries.set(view, 0, entries.length);
+  ext4_extent_header.eh_max.set(view, 0, max);
+  ext4_extent_header.eh_depth.set(view, 0, depth);
+  entries.forEach(({ lblk, pblk, length }, index) => {
+    const at = ENTRY_BYTES * (index + 1);
+    const [hi, lo] = [Math.floor(pblk / TWO_32), pblk % TWO_32];
+    if (length !== undefined) {
+      ext4_extent.ee_block.set(view, at, lblk);
+      ext4_extent.ee_len.set(view, at, length);
+      ext4_extent.ee_start_hi.set(view, at, hi);
+      ext4_extent.ee_start_lo.set(view, at, lo);
+    } else {
+      ext4_extent_idx.ei_block.set(view, at, lblk);
+      ext4_extent_idx.ei_leaf_lo.set(view, at, lo);
+      ext4_extent_idx.ei_leaf_hi.set(view, at, hi);
+    }
+  });
+}
