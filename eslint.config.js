@@ -14,7 +14,7 @@ export default tseslint.config(
       "require-yield": "off", // a task that happens not to wait is still a task
       eqeqeq: "error",
       "no-restricted-syntax": ["error", {
-        selector: "YieldExpression[delegate=false]",
+        selector: ":function[generator=true][async=false] YieldExpression[delegate=false]",
         message: "Only sched/ and block/ yield. Did you mean yield* ?",
       }],
     },

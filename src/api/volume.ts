@@ -3,7 +3,7 @@
  */
 import type { BlockDevice } from "../block/device.js";
 import { FsError } from "../lib/errno.js";
-import { Scheduler } from "../sched/scheduler.js";
+import type { Scheduler } from "../sched/scheduler.js";
 import type { Task } from "../sched/task.js";
 import type { Ext4 } from "../ext4/super.js";
 import { constants } from "./constants.js";
@@ -19,7 +19,7 @@ export interface VolumePromises extends PromiseSurface {
 }
 
 // The sync surface is put on the prototype below; declaration merging gives it its types.
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging
+// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type
 export interface Volume extends SyncSurface {}
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging

@@ -8,7 +8,6 @@ const ESCAPES: Record<number, string> = { 7: "\\a", 8: "\\b", 9: "\\t", 10: "\\n
 export function quoted(name: Uint8Array): string {
   if (isValidUtf8(name)) {
     const text = decode(name);
-    // eslint-disable-next-line no-control-regex
     if (!/[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/.test(text)) return text;
   }
   const parts = Array.from(name, (byte) => ESCAPES[byte] ?? (byte < 0x20 || byte >= 0x7f ? `\\${byte.toString(8).padStart(3, "0")}` : String.fromCharCode(byte)));

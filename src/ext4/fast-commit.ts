@@ -19,7 +19,7 @@ import { listDirectory } from "../vfs/walk.js";
 import { Allocation } from "./allocation.js";
 import { inodeBitmap } from "./bitmaps.js";
 import { buildExtentTree, extentTreeBlocks } from "./extent-tree.js";
-import { Ext4Inode, I_BLOCK_AT, I_BLOCK_BYTES, findInode, hasMap, readInode } from "./inode.js";
+import { type Ext4Inode, I_BLOCK_AT, I_BLOCK_BYTES, findInode, hasMap, readInode } from "./inode.js";
 import { listExtents } from "./map.js";
 import type { Ext4 } from "./super.js";
 

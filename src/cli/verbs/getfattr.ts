@@ -56,7 +56,6 @@ function encodeValue(value: Uint8Array, encoding = "auto"): string {
     case "hex": return `0x${bytes.toString("hex")}`;
     case "base64": return `0s${bytes.toString("base64")}`;
     case "text": return asText(value);
-    // eslint-disable-next-line no-control-regex
     case "auto": return isValidUtf8(value) && !/[\u0000-\u0008\u000b-\u001f\u007f]/.test(decode(value)) ? asText(value) : `0s${bytes.toString("base64")}`;
     default: throw new UsageError(`--encoding takes text, hex or base64, not '${encoding}'`);
   }

@@ -6,6 +6,7 @@ import type { Ext4 } from "../../ext4/super.js";
 import { COMPAT, INCOMPAT } from "../../format/features.js";
 import { EXT4_BG_BLOCK_UNINIT, EXT4_BG_INODE_UNINIT, EXT4_BG_INODE_ZEROED } from "../../format/group-desc.js";
 import { journal_superblock_s as JS, JBD2_DEFAULT_FAST_COMMIT_BLOCKS } from "../../format/jbd2.js";
+import type { Field } from "../../format/layout.js";
 import { ext4_super_block as S, superblockTime } from "../../format/superblock.js";
 import { clearRuns } from "../../lib/bitmap.js";
 import { isAllZero } from "../../lib/bytes.js";
@@ -68,7 +69,7 @@ const SYSTEMS = ["Linux", "GNU/Hurd", "Masix", "FreeBSD", "Lites"];
 
 function superblockLines({ sb }: Ext4): Line[] {
   const { view } = sb;
-  const get = (name: keyof typeof NUMBER_FIELDS): number => NUMBER_FIELDS[name].get(view, 0);
+  const get = (name: NumberField): number => S[name].get(view, 0);
   const hasLine = (condition: boolean, name: string, value: () => string | number): Line[] => (condition ? [[name, value()]] : []);
   const state = get("s_state");
   const states = [(state & 1) !== 0 ? "clean" : "not clean", ...((state & 2) !== 0 ? ["with errors"] : [])].join(" ");
@@ -151,8 +152,7 @@ function superblockLines({ sb }: Ext4): Line[] {
 }
 
 /** Fields of the superblock that are one number. */
-const { s_hash_seed: _seed, s_jnl_blocks: _blocks, s_backup_bgs: _groups, $: _table, s_reserved: _hole, ...FIELDS } = S;
-const NUMBER_FIELDS = FIELDS as unknown as { [Name in keyof typeof FIELDS]: { get(view: DataView, at: number): number } };
+type NumberField = { [Name in keyof typeof S]: (typeof S)[Name] extends Field ? Name : never }[keyof typeof S];
 
 function hashSeedBytes(view: DataView): Uint8Array {
   return new Uint8Array(view.buffer, view.byteOffset + S.s_hash_seed.at, S.s_hash_seed.size);

@@ -3,6 +3,7 @@
  * (Linux); without it they are left out, and whoever asked says so.
  */
 import { createRequire } from "node:module";
+import type Koffi from "koffi";
 
 export interface NativeFs {
   /** @param path bytes with a NUL at the end. Symbolic links are not followed. Throws Error with the call's errno. */
@@ -21,7 +22,7 @@ const AT_SYMLINK_NOFOLLOW = 0x100;
 export function loadNativeFs(): NativeFs | undefined {
   if (process.platform !== "linux" || !["x64", "arm64"].includes(process.arch)) return undefined;
   try {
-    const koffi = createRequire(import.meta.url)("koffi") as typeof import("koffi");
+    const koffi = createRequire(import.meta.url)("koffi") as typeof Koffi;
     const libc = koffi.load("libc.so.6");
     const utimensat = libc.func("int utimensat(int, const void *, const void *, int)");
     const futimens = libc.func("int futimens(int, const void *)");
