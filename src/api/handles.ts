@@ -2,7 +2,8 @@
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
 import { S_IFMT, type Inode } from "../vfs/inode.js";
-import type { Operations, ReadOptions } from "./operations.js";
+import type { Changes, FileData, TimeLike, WriteFileOptions, WriteOptions } from "./changes.js";
+import type { ReadOptions } from "./operations.js";
 import { decodeAs, type BufferEncoding } from "./path.js";
 import { Dirent, type BigIntStats, type Stats } from "./stats.js";
 
@@ -13,7 +14,7 @@ export interface Runner {
 }
 
 export class FileHandle {
-  constructor(private readonly runner: Runner, private readonly operations: Operations, readonly fd: number) {}
+  constructor(private readonly runner: Runner, private readonly operations: Changes, readonly fd: number) {}
 
   read(buffer: Uint8Array, options?: ReadOptions): Promise<{ bytesRead: number; buffer: Uint8Array }>;
   read(buffer: Uint8Array, offset?: number, length?: number, position?: number | bigint | null): Promise<{ bytesRead: number; buffer: Uint8Array }>;
@@ -33,9 +34,59 @@ export class FileHandle {
     return this.runner.runAsync(this.operations.fstat(this.fd, options), "stat");
   }
 
+  write(data: ArrayBufferView, offset?: number | null | WriteOptions, length?: number | null, position?: number | bigint | null): Promise<{ bytesWritten: number; buffer: ArrayBufferView }>;
+  write(data: string, position?: number | null, encoding?: BufferEncoding | null): Promise<{ bytesWritten: number; buffer: string }>;
+  async write<Data extends ArrayBufferView | string>(
+    data: Data, offset?: number | null | WriteOptions, length?: number | string | null, position?: number | bigint | null,
+  ): Promise<{ bytesWritten: number; buffer: Data }> {
+    return { bytesWritten: await this.runner.runAsync(this.operations.write(this.fd, data, offset, length, position), "write"), buffer: data };
+  }
+
+  async writev(buffers: readonly ArrayBufferView[], position?: number | null): Promise<{ bytesWritten: number; buffers: readonly ArrayBufferView[] }> {
+    return { bytesWritten: await this.runner.runAsync(this.operations.writev(this.fd, buffers, position), "write"), buffers };
+  }
+
+  async readv(buffers: readonly ArrayBufferView[], position?: number | null): Promise<{ bytesRead: number; buffers: readonly ArrayBufferView[] }> {
+    return { bytesRead: await this.runner.runAsync(this.operations.readv(this.fd, buffers, position), "read"), buffers };
+  }
+
+  writeFile(data: FileData, options?: BufferEncoding | null | WriteFileOptions): Promise<void> {
+    return this.runner.runAsync(this.operations.writeFile(this.fd, data, options), "writeFile");
+  }
+
+  appendFile(data: FileData, options?: BufferEncoding | null | WriteFileOptions): Promise<void> {
+    return this.writeFile(data, options);
+  }
+
+  truncate(length?: number): Promise<void> {
+    return this.runner.runAsync(this.operations.ftruncate(this.fd, length), "truncate");
+  }
+
+  /** Returns when the file is on stable storage. */
+  sync(): Promise<void> {
+    return this.runner.runAsync(this.operations.fsync(this.fd), "fsync");
+  }
+
+  datasync(): Promise<void> {
+    return this.runner.runAsync(this.operations.fdatasync(this.fd), "fdatasync");
+  }
+
+  chmod(mode: number | string): Promise<void> {
+    return this.runner.runAsync(this.operations.fchmod(this.fd, mode), "chmod");
+  }
+
+  chown(uid: number, gid: number): Promise<void> {
+    return this.runner.runAsync(this.operations.fchown(this.fd, uid, gid), "chown");
+  }
+
+  utimes(atime: TimeLike, mtime: TimeLike): Promise<void> {
+    return this.runner.runAsync(this.operations.futimes(this.fd, atime, mtime), "utimes");
+  }
+
   close(): Promise<void> {
     return this.runner.runAsync(this.operations.close(this.fd), "close");
   }
+
 }
 
 const BATCH_ENTRIES = 64;

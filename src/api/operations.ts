@@ -7,6 +7,7 @@ import { decode, encode } from "../lib/utf8.js";
 import type { Task } from "../sched/task.js";
 import { DT_UNKNOWN, S_IFDIR, S_IFMT, type FileExtent, type Inode, type SuperBlock } from "../vfs/inode.js";
 import { dentryPath, pathLookup, rootDentry, type Dentry } from "../vfs/namei.js";
+import { checkPermission, MAY_EXEC, MAY_READ, MAY_WRITE, type Credentials } from "../vfs/permission.js";
 import { listDirectory, type WalkEntry } from "../vfs/walk.js";
 import { constants, parseFlags } from "./constants.js";
 import { argumentError, decodeAs, pathBytes, shownPath, type PathLike } from "./path.js";
@@ -19,7 +20,9 @@ const GROW_BYTES = 64 * 1024;
 export interface OpenFile {
   readonly dentry: Dentry;
   readonly path: string;
-  /** Where the next read without a position begins. */
+  /** O_ bits. */
+  readonly flags: number;
+  /** Where the next read or write without a position begins. */
   positionBytes: number;
 }
 
@@ -47,29 +50,49 @@ export interface Host {
 }
 
 export class Operations {
-  private readonly files = new Map<number, OpenFile>();
-  private readonly root: Dentry;
+  protected readonly files = new Map<number, OpenFile>();
+  protected readonly root: Dentry;
 
-  constructor(private readonly fs: SuperBlock, private readonly host: Host) {
+  constructor(protected readonly fs: SuperBlock, protected readonly host: Host, protected readonly cred: Credentials) {
     this.root = rootDentry(fs.root);
   }
 
-  *open(path: PathLike, flags: string | number = "r"): Task<number> {
-    const accessMode = parseFlags(flags);
-    const dentry = yield* this.find(path, true, "open");
-    const inode = dentry.d_inode;
+  *open(path: PathLike, flags: string | number = "r", mode = 0o666): Task<number> {
+    const bits = parseFlags(flags);
     const context = { syscall: "open", path: shownPath(path) };
-    if ((accessMode & constants.O_DIRECTORY) !== 0 && !inode.isDirectory()) throw new FsError("ENOTDIR", "", context);
-    if ((accessMode & 3) !== constants.O_RDONLY) throw new FsError(inode.isDirectory() ? "EISDIR" : "EROFS", "", context);
+    const dentry = yield* inContext(context, this.openDentry(path, bits, mode));
+    dentry.d_inode.i_count++;
     let fd = 3;
     while (this.files.has(fd)) fd++;
-    this.files.set(fd, { dentry, path: context.path, positionBytes: 0 });
+    this.files.set(fd, { dentry, path: context.path, flags: bits, positionBytes: 0 });
     return fd;
   }
 
+  /** What open finds; the writable volume also makes it. */
+  protected *openDentry(path: PathLike, flags: number, _mode: number): Task<Dentry> {
+    const dentry = yield* this.find(path, (flags & constants.O_NOFOLLOW) === 0, "open");
+    const { d_inode: inode } = dentry;
+    if (inode.isSymlink()) throw new FsError("ELOOP");
+    if ((flags & constants.O_DIRECTORY) !== 0 && !inode.isDirectory()) throw new FsError("ENOTDIR");
+    const access = flags & constants.O_ACCMODE;
+    if (access !== constants.O_RDONLY) {
+      if (inode.isDirectory()) throw new FsError("EISDIR");
+      this.fs.checkWritable();
+    }
+    yield* checkPermission(inode, this.cred, access === constants.O_RDONLY ? MAY_READ : access === constants.O_WRONLY ? MAY_WRITE : MAY_READ | MAY_WRITE);
+    return dentry;
+  }
+
   *close(fd: number): Task<void> {
-    this.file(fd, "close");
+    const { dentry: { d_inode: inode } } = this.file(fd, "close");
     this.files.delete(fd);
+    inode.i_count--;
+    yield* inode.release();
+  }
+
+  /** Closes whatever is open. */
+  *closeAll(): Task<void> {
+    for (const fd of [...this.files.keys()]) yield* this.close(fd);
   }
 
   *read(fd: number, buffer: Uint8Array, offset: number | ReadOptions = 0, length?: number, position?: number | bigint | null): Task<number> {
@@ -79,6 +102,7 @@ export class Operations {
     const wanted = length ?? buffer.length - offset;
     if (!Number.isInteger(offset) || offset < 0 || offset > buffer.length) throw argumentError("ERR_OUT_OF_RANGE", `The value of "offset" is out of range. Received ${offset}`);
     if (!Number.isInteger(wanted) || wanted < 0 || wanted > buffer.length - offset) throw argumentError("ERR_OUT_OF_RANGE", `The value of "length" is out of range. Received ${wanted}`);
+    if ((file.flags & constants.O_ACCMODE) === constants.O_WRONLY) throw new FsError("EBADF", "", { syscall: "read" });
     const isCurrent = position === null || position === undefined || Number(position) < 0;
     const from = isCurrent ? file.positionBytes : Number(position);
     const count = yield* this.readFrom(file.dentry.d_inode, from, buffer.subarray(offset, offset + wanted));
@@ -92,7 +116,7 @@ export class Operations {
 
   *readFile(path: PathLike | number, options?: EncodingOption | { encoding?: string | null; flag?: string }): Task<Uint8Array | string> {
     const file = typeof path === "number" ? this.file(path, "read") : undefined;
-    const dentry = file?.dentry ?? (yield* this.find(path as PathLike, true, "open"));
+    const dentry = file?.dentry ?? (yield* inContext({ syscall: "open", path: shownPath(path) }, this.openDentry(path as PathLike, constants.O_RDONLY, 0)));
     const inode = dentry.d_inode;
     const from = file?.positionBytes ?? 0;
     const bytes = yield* this.readWhole(inode, from);
@@ -114,7 +138,7 @@ export class Operations {
   private *readFrom(inode: Inode, from: number, into: Uint8Array): Task<number> {
     if (inode.isDirectory()) throw new FsError("EISDIR", "", { syscall: "read" });
     if (!inode.isRegular()) throw new FsError("ENXIO", "a device, FIFO or socket has no data in an image", { syscall: "read" });
-    return yield* inContext({ syscall: "read" }, inode.read(from, into));
+    return yield* inContext({ syscall: "read" }, withReadLock(inode, () => inode.read(from, into)));
   }
 
   *readdir(path: PathLike, options?: ReaddirOptions): Task<(string | Uint8Array | Dirent<string> | Dirent<Uint8Array>)[]> {
@@ -128,7 +152,7 @@ export class Operations {
     for (let at = 0; at < pending.length; at++) {
       const { inode, prefix, parentPath } = pending[at]!;
       if (!inode.isDirectory()) throw new FsError("ENOTDIR", "", { syscall: "scandir", path: shown });
-      const entries = yield* inContext({ syscall: "scandir", path: shown }, listDirectory(inode));
+      const entries = yield* inContext({ syscall: "scandir", path: shown }, withReadLock(inode, () => listDirectory(inode)));
       for (const entry of entries) {
         const isBuffer = settings.encoding === "buffer";
         const name = isBuffer ? this.host.wrapBytes(entry.name) : decodeAs(entry.name, settings.encoding ?? "utf8");
@@ -182,12 +206,11 @@ export class Operations {
     return encoding === "buffer" ? this.host.wrapBytes(real) : decodeAs(real, encoding);
   }
 
-  /** As root sees it: everything may be read, nothing written, and executed what anybody may execute. */
   *access(path: PathLike, mode: number = constants.F_OK): Task<void> {
     const { d_inode: inode } = yield* this.find(path, true, "access");
     const context = { syscall: "access", path: shownPath(path) };
-    if ((mode & constants.W_OK) !== 0 && (inode.isRegular() || inode.isDirectory() || inode.isSymlink())) throw new FsError("EROFS", "", context);
-    if ((mode & constants.X_OK) !== 0 && !inode.isDirectory() && (inode.i_mode & 0o111) === 0) throw new FsError("EACCES", "", context);
+    if ((mode & constants.W_OK) !== 0 && !this.fs.isWritable && (inode.isRegular() || inode.isDirectory() || inode.isSymlink())) throw new FsError("EROFS", "", context);
+    yield* inContext(context, checkPermission(inode, this.cred, mode & (MAY_READ | MAY_WRITE | MAY_EXEC)));
   }
 
   *exists(path: PathLike): Task<boolean> {
@@ -244,10 +267,10 @@ export class Operations {
   /** Walks a path. @throws FsError ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, with call and path named. */
   *find(path: PathLike, followLast: boolean, syscall: string): Task<Dentry> {
     const bytes = pathBytes(path);
-    return yield* inContext({ syscall, path: shownPath(path) }, pathLookup(this.root, this.root, bytes, followLast));
+    return yield* inContext({ syscall, path: shownPath(path) }, pathLookup(this.root, this.root, bytes, { followLast, cred: this.cred }));
   }
 
-  private file(fd: number, syscall: string): OpenFile {
+  protected file(fd: number, syscall: string): OpenFile {
     const file = this.files.get(fd);
     if (file === undefined) throw new FsError("EBADF", "", { syscall });
     return file;
@@ -258,6 +281,17 @@ export interface ReadOptions { offset?: number | undefined; length?: number | un
 export interface StatOptions { bigint?: boolean | undefined; throwIfNoEntry?: boolean | undefined }
 export interface FollowOptions { followSymlinks?: boolean | undefined }
 export type ReaddirOptions = string | null | undefined | { encoding?: string | null | undefined; withFileTypes?: boolean | undefined; recursive?: boolean | undefined };
+
+/** Keeps changes of the inode out while `work` looks at it. On a volume that is only read nothing changes. */
+export function* withReadLock<T>(inode: Inode, work: () => Task<T>): Task<T> {
+  if (!inode.i_sb.isWritable) return yield* work();
+  if (!inode.i_rwsem.tryRead()) yield* inode.i_rwsem.read();
+  try {
+    return yield* work();
+  } finally {
+    inode.i_rwsem.unlockRead();
+  }
+}
 
 /** Names call and path in whatever error comes out of `task`. */
 export function* inContext<T>(context: ErrorContext, task: Task<T>): Task<T> {

@@ -74,6 +74,43 @@ export function decodeAs(bytes: Uint8Array, encoding: string): string {
   }
 }
 
+/** A string as bytes. @throws TypeError ERR_INVALID_ARG_VALUE an unknown encoding. */
+export function encodeAs(text: string, encoding: string): Uint8Array {
+  switch (encoding.toLowerCase()) {
+    case "utf8":
+    case "utf-8":
+      return encode(text);
+    case "latin1":
+    case "binary":
+    case "ascii":
+      return Uint8Array.from(text, (char) => char.charCodeAt(0) & 0xff);
+    case "hex":
+      return Uint8Array.from(text.match(/[0-9a-f]{2}/gi) ?? [], (pair) => parseInt(pair, 16));
+    case "base64":
+    case "base64url":
+      return fromBase64(text);
+    case "ucs2":
+    case "ucs-2":
+    case "utf16le":
+    case "utf-16le":
+      return Uint8Array.from({ length: text.length * 2 }, (_, index) => (text.charCodeAt(index >>> 1) >>> (index % 2 === 0 ? 0 : 8)) & 0xff);
+    default:
+      throw argumentError("ERR_INVALID_ARG_VALUE", `The argument 'encoding' is invalid encoding. Received '${encoding}'`);
+  }
+}
+
+/** Both alphabets; what belongs to neither is passed over, as Node does. */
+function fromBase64(text: string): Uint8Array {
+  const digits = Array.from(text.replaceAll("-", "+").replaceAll("_", "/"), (char) => BASE64.indexOf(char)).filter((digit) => digit >= 0);
+  const bytes = new Uint8Array(Math.floor((digits.length * 6) / 8));
+  for (let index = 0; index < bytes.length; index++) {
+    const at = Math.floor((index * 8) / 6);
+    const skipped = (index * 8) % 6;
+    bytes[index] = (((digits[at]! << 6) | digits[at + 1]!) >>> (4 - skipped)) & 0xff;
+  }
+  return bytes;
+}
+
 function mapBytes(bytes: Uint8Array, toText: (byte: number, index: number) => string): string {
   const parts: string[] = [];
   for (let index = 0; index < bytes.length; index++) parts.push(toText(bytes[index]!, index));

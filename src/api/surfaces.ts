@@ -3,6 +3,8 @@
  * run time, are the functions from the tasks in operations.ts.
  */
 import type { BufferEncoding, PathLike } from "./path.js";
+import type { XattrFlags } from "../vfs/inode.js";
+import type { FileData, MkdirOptions, RmOptions, TimeLike, WriteFileOptions, WriteOptions } from "./changes.js";
 import type { FiemapExtent, FlagsInfo, FollowOptions, ReadOptions } from "./operations.js";
 import type { BigIntStats, Dirent, StatFs, Stats } from "./stats.js";
 
@@ -36,7 +38,7 @@ export interface OperationSignatures<M extends Mode> {
   realpath(path: PathLike, options?: EncodingOptions<BufferEncoding> | null): Result<M, string>;
   realpath(path: PathLike, options: EncodingOptions<"buffer">): Result<M, Uint8Array>;
 
-  /** As root sees the image: W_OK is EROFS. */
+  /** On a volume that is only read W_OK is EROFS. */
   access(path: PathLike, mode?: number): Result<M, void>;
   exists(path: PathLike): Result<M, boolean>;
   statfs(path: PathLike, options?: { bigint?: false | undefined }): Result<M, StatFs>;
@@ -63,11 +65,48 @@ export interface OperationSignatures<M extends Mode> {
   fiemap(path: PathLike, offset?: number, length?: number): Result<M, FiemapExtent[]>;
   /** The attributes that chattr sets and lsattr shows. Symbolic links are not followed. */
   flags(path: PathLike): Result<M, FlagsInfo>;
+
+  // Changes. On a volume that is only read each is EROFS. They are durable after fsync, sync, or the volume's close (docs/durability.md).
+  // @throws FsError ENOENT, EEXIST, ENOTDIR, EISDIR, EACCES, EPERM, ENOSPC, EMLINK, EXDEV …, as Linux.
+
+  writeFile(path: PathLike | number, data: FileData, options?: BufferEncoding | null | WriteFileOptions): Result<M, void>;
+  appendFile(path: PathLike | number, data: FileData, options?: BufferEncoding | null | WriteFileOptions): Result<M, void>;
+  truncate(path: PathLike, length?: number): Result<M, void>;
+  copyFile(source: PathLike, destination: PathLike, mode?: number): Result<M, void>;
+  /** With `recursive`, returns the first directory that was made. */
+  mkdir(path: PathLike, options?: number | string | null | MkdirOptions): Result<M, string | undefined>;
+  mkdtemp(prefix: string): Result<M, string>;
+  rmdir(path: PathLike): Result<M, void>;
+  unlink(path: PathLike): Result<M, void>;
+  rm(path: PathLike, options?: RmOptions): Result<M, void>;
+  link(existing: PathLike, path: PathLike): Result<M, void>;
+  symlink(target: PathLike, path: PathLike, type?: string | null): Result<M, void>;
+  /** @param flags RENAME_NOREPLACE 1, RENAME_EXCHANGE 2, RENAME_WHITEOUT 4, as Linux's renameat2. */
+  rename(from: PathLike, to: PathLike, flags?: number): Result<M, void>;
+  /** A device, FIFO, socket or regular file; `mode` has the type's bits, too. */
+  mknod(path: PathLike, mode: number, rdev?: { major: number; minor: number }): Result<M, void>;
+  chmod(path: PathLike, mode: number | string): Result<M, void>;
+  /** An id of -1 stays as it is. */
+  chown(path: PathLike, uid: number, gid: number): Result<M, void>;
+  lchown(path: PathLike, uid: number, gid: number): Result<M, void>;
+  /** Seconds, or a Date; a bigint is nanoseconds. */
+  utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Result<M, void>;
+  lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Result<M, void>;
+  /** @param options create: EEXIST if it is there; replace: ENODATA if it is not. @throws FsError E2BIG, ERANGE, ENOSPC, EOPNOTSUPP. */
+  setxattr(path: PathLike, name: string | Uint8Array, value: string | Uint8Array, options?: XattrFlags & FollowOptions): Result<M, void>;
+  removexattr(path: PathLike, name: string | Uint8Array, options?: FollowOptions): Result<M, void>;
+  /** Reserves, punches, zeroes or moves a range of bytes. @param mode FALLOC_FL_ bits, as Linux's fallocate. */
+  fallocate(target: PathLike | number, mode: number, offset: number, length: number): Result<M, void>;
+  /** The first byte at or behind `offset` that is data, or in a hole. @throws FsError ENXIO there is none. */
+  seek(target: PathLike | number, offset: number, whence: "data" | "hole"): Result<M, number>;
+  /** Sets the flags that chattr sets: FS_*_FL bits. Those that cannot be changed must be as they are. Symbolic links are not followed. */
+  setFlags(path: PathLike, flags: number): Result<M, void>;
+  /** Everything that was done so far becomes durable. */
+  sync(): Result<M, void>;
 }
 
 /** Operations on numbers that open gives, which the promise surface has on FileHandle instead. */
 export interface DescriptorSignatures {
-  /** Opens for reading: other flags are EROFS. */
   openSync(path: PathLike, flags?: string | number, mode?: number): number;
   closeSync(fd: number): void;
   /** Returns the bytes read; 0 at the end. Without a position, reads on where the last read ended. */
@@ -75,6 +114,20 @@ export interface DescriptorSignatures {
   readSync(fd: number, buffer: Uint8Array, options: ReadOptions): number;
   fstatSync(fd: number, options?: { bigint?: false | undefined }): Stats;
   fstatSync(fd: number, options: { bigint: true }): BigIntStats;
+  /** Returns the bytes written, which are all. Without a position, writes on where the last read or write ended. */
+  writeSync(fd: number, data: ArrayBufferView, offset?: number | null, length?: number | null, position?: number | bigint | null): number;
+  writeSync(fd: number, data: ArrayBufferView, options: WriteOptions): number;
+  writeSync(fd: number, data: string, position?: number | null, encoding?: BufferEncoding | null): number;
+  writevSync(fd: number, buffers: readonly ArrayBufferView[], position?: number | null): number;
+  readvSync(fd: number, buffers: readonly ArrayBufferView[], position?: number | null): number;
+  ftruncateSync(fd: number, length?: number): void;
+  /** Returns when the file is on stable storage. */
+  fsyncSync(fd: number): void;
+  /** The same for its data and what is needed to read it. */
+  fdatasyncSync(fd: number): void;
+  fchmodSync(fd: number, mode: number | string): void;
+  fchownSync(fd: number, uid: number, gid: number): void;
+  futimesSync(fd: number, atime: TimeLike, mtime: TimeLike): void;
 }
 
 export type SyncSurface = DescriptorSignatures & {
@@ -85,6 +138,10 @@ export type PromiseSurface = OperationSignatures<"promise">;
 /** Those that both surfaces have. */
 export const PATH_OPERATIONS = [
   "readFile", "readdir", "stat", "lstat", "readlink", "realpath", "access", "exists", "statfs", "getxattr", "listxattr", "fiemap", "flags",
+  "writeFile", "appendFile", "truncate", "copyFile", "mkdir", "mkdtemp", "rmdir", "unlink", "rm", "link", "symlink", "rename", "mknod", "chmod", "chown", "lchown", "utimes", "lutimes",
+  "setxattr", "removexattr", "fallocate", "seek", "setFlags", "sync",
 ] as const satisfies readonly (keyof OperationSignatures<"sync">)[];
 
-export const DESCRIPTOR_OPERATIONS = ["open", "close", "read", "fstat"] as const;
+export const DESCRIPTOR_OPERATIONS = [
+  "open", "close", "read", "fstat", "write", "writev", "readv", "ftruncate", "fsync", "fdatasync", "fchmod", "fchown", "futimes",
+] as const;

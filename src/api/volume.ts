@@ -8,12 +8,14 @@ import type { Task } from "../sched/task.js";
 import type { Ext4 } from "../ext4/super.js";
 import { constants } from "./constants.js";
 import { Dir, FileHandle, type Runner } from "./handles.js";
-import { Operations, type Host } from "./operations.js";
+import { unmountExt4 } from "../ext4/mount-writable.js";
+import { ROOT, type Credentials } from "../vfs/permission.js";
+import { Changes } from "./changes.js";
+import type { Host } from "./operations.js";
 import { shownPath, type PathLike } from "./path.js";
 import { DESCRIPTOR_OPERATIONS, PATH_OPERATIONS, type PromiseSurface, type SyncSurface } from "./surfaces.js";
 
 export interface VolumePromises extends PromiseSurface {
-  /** Opens for reading: other flags are EROFS. */
   open(path: PathLike, flags?: string | number, mode?: number): Promise<FileHandle>;
   opendir(path: PathLike): Promise<Dir>;
 }
@@ -26,7 +28,7 @@ export interface Volume extends SyncSurface {}
 export class Volume implements Runner {
   readonly constants = constants;
   readonly promises: VolumePromises;
-  protected readonly operations: Operations;
+  protected readonly operations: Changes;
   private isOpen = true;
 
   constructor(
@@ -36,8 +38,10 @@ export class Volume implements Runner {
     host: Host,
     /** What is closed with the volume. */
     private readonly devices: readonly BlockDevice[],
+    /** As whom files are used. */
+    credentials: Credentials = ROOT,
   ) {
-    this.operations = new Operations(fs, host);
+    this.operations = new Changes(fs, host, credentials);
     this.promises = promiseSurface(this, this.operations);
   }
 
@@ -50,27 +54,38 @@ export class Volume implements Runner {
     return new Dir(this, this.runSync(this.operations.openDirectory(path), "opendir"), shownPath(path));
   }
 
-  /** Lets go of the device. Every later call is EBADF. */
+  /**
+   * Closes what is open, writes what is in memory, and lets go of the device. Every later call is EBADF.
+   * @throws FsError EIO what was not durable yet could not be written; the volume is closed all the same.
+   */
   closeSync(fd?: number): void {
     if (fd !== undefined) return this.runSync(this.operations.close(fd), "close");
-    for (const device of this.devices) this.runSync(device.close(), "unmount");
-    this.isOpen = false;
+    this.runSync(this.unmount(), "unmount");
   }
 
   async close(): Promise<void> {
-    for (const device of this.devices) await this.runAsync(device.close(), "unmount");
-    this.isOpen = false;
+    await this.runAsync(this.unmount(), "unmount");
+  }
+
+  private *unmount(): Task<void> {
+    try {
+      yield* this.operations.closeAll();
+      yield* unmountExt4(this.fs);
+    } finally {
+      for (const device of this.devices) yield* device.close();
+      this.isOpen = false;
+    }
   }
 
   /** Drives a task of the engine. @throws FsError EOPNOTSUPP the device is read by promises only. */
   runSync<T>(task: Task<T>, name?: string): T {
     this.checkOpen();
-    return this.scheduler.runSync(task, name);
+    return this.scheduler.runSync(this.fs.operation(task), name);
   }
 
   async runAsync<T>(task: Task<T>, name?: string): Promise<T> {
     this.checkOpen();
-    return await this.scheduler.runAsync(task, name);
+    return await this.scheduler.runAsync(this.fs.operation(task), name);
   }
 
   private checkOpen(): void {
@@ -78,24 +93,24 @@ export class Volume implements Runner {
   }
 }
 
-type TaskMethod = (this: Operations, ...args: unknown[]) => Task<unknown>;
-const methodOf = (name: string): TaskMethod => (Operations.prototype as unknown as Record<string, TaskMethod>)[name]!;
+type TaskMethod = (this: Changes, ...args: unknown[]) => Task<unknown>;
+const methodOf = (name: string): TaskMethod => (Changes.prototype as unknown as Record<string, TaskMethod>)[name]!;
 
 for (const name of [...PATH_OPERATIONS, ...DESCRIPTOR_OPERATIONS]) {
   if (name === "close") continue; // the volume's own closeSync has a second meaning
   const method = methodOf(name);
   Object.defineProperty(Volume.prototype, `${name}Sync`, {
     configurable: true, writable: true,
-    value(this: Volume & { operations: Operations }, ...args: unknown[]) {
+    value(this: Volume & { operations: Changes }, ...args: unknown[]) {
       return this.runSync(method.apply(this.operations, args), name);
     },
   });
 }
 
-function promiseSurface(volume: Volume, operations: Operations): VolumePromises {
+function promiseSurface(volume: Volume, operations: Changes): VolumePromises {
   const surface: Record<string, unknown> = {
-    async open(path: PathLike, flags?: string | number) {
-      return new FileHandle(volume, operations, await volume.runAsync(operations.open(path, flags), "open"));
+    async open(path: PathLike, flags?: string | number, mode?: number) {
+      return new FileHandle(volume, operations, await volume.runAsync(operations.open(path, flags, mode), "open"));
     },
     async opendir(path: PathLike) {
       return new Dir(volume, await volume.runAsync(operations.openDirectory(path), "opendir"), shownPath(path));

@@ -1,17 +1,22 @@
 /**
  * The buffer cache: the filesystem's metadata blocks by number, in memory up to a byte limit; the block used longest ago goes first. `peek` is the hot path and a plain call; `read`
- * waits. Two tasks that want the same absent block share one read. Source: fs/buffer.c.
+ * waits. Two tasks that want the same absent block share one read. A pinned block stays: who changes a block pins it until the change is on the device, so that there is never a second,
+ * older copy of it. Source: fs/buffer.c.
  */
-import { FsError } from "../lib/errno.js";
+import { assert, FsError } from "../lib/errno.js";
 import type { Pblk } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
 import { WaitQueue } from "../sched/wait-queue.js";
 import type { Bio, BlockDevice } from "./device.js";
 
-/** One block in memory. It stays valid for who holds it, even after the cache let it go. */
+/** One block in memory. It stays readable for who holds it, even after the cache let it go. */
 export class BufferHead {
   readonly view: DataView;
+  /** Brings the checksum up to date before the block is written: set by who changes the block. */
+  seal: ((buffer: BufferHead) => void) | undefined;
+  /** Above 0 the cache keeps it. [the cache] */
+  pinCount = 0;
   /** What the content was checked as: a token of who checked it, 0 for nothing. Two structures that claim one block are so both checked. */
   verifiedAs = 0;
   /** Neighbours in order of use. [the cache] */
@@ -37,7 +42,7 @@ export class BufferCache {
     this.blocksCount = Math.floor(device.sizeBytes / blockBytes);
   }
 
-  /** Bytes of blocks held: never above the limit, but for what readers themselves still hold. */
+  /** Bytes of blocks held: never above the limit, but for pinned blocks and what readers themselves still hold. */
   get sizeBytes(): number {
     return this.buffers.size * this.blockBytes;
   }
@@ -45,7 +50,7 @@ export class BufferCache {
   /** The block, if it is here. */
   peek(block: Pblk): BufferHead | undefined {
     const buffer = this.buffers.get(block);
-    if (buffer !== undefined && buffer !== this.newest) {
+    if (buffer !== undefined && buffer !== this.newest && buffer.pinCount === 0) {
       this.unlink(buffer);
       this.append(buffer);
     }
@@ -72,15 +77,58 @@ export class BufferCache {
     if (absent.length > 0) yield* this.load(absent);
   }
 
-  /** Forgets a block, or all of them. */
+  /** A block whose old content does not matter: all zeroes, nothing is read. What the cache held of it is overwritten. */
+  create(block: Pblk): BufferHead {
+    const known = this.peek(block);
+    if (known !== undefined) {
+      known.data.fill(0);
+      known.verifiedAs = 0;
+      known.seal = undefined;
+      return known;
+    }
+    return this.add(new BufferHead(block, new Uint8Array(this.blockBytes)));
+  }
+
+  /** Keeps the block here until as many calls of unpin. */
+  pin(buffer: BufferHead): void {
+    assert(this.buffers.get(buffer.b_blocknr) === buffer, `block ${buffer.b_blocknr} is pinned through a copy that the cache has let go`);
+    if (buffer.pinCount++ === 0) this.unlink(buffer);
+  }
+
+  unpin(buffer: BufferHead): void {
+    assert(buffer.pinCount > 0, `block ${buffer.b_blocknr} is not pinned`);
+    if (--buffer.pinCount > 0 || this.buffers.get(buffer.b_blocknr) !== buffer) return;
+    this.append(buffer);
+    this.shrink();
+  }
+
+  /** Writes blocks where they belong; neighbours become one request. They are as sealed as their owner made them. */
+  *write(buffers: readonly BufferHead[]): Task<void> {
+    const { blockBytes } = this;
+    const sorted = [...buffers].sort((a, b) => a.b_blocknr - b.b_blocknr);
+    const bios: Bio[] = [];
+    for (let at = 0; at < sorted.length;) {
+      let end = at + 1;
+      while (end < sorted.length && sorted[end]!.b_blocknr === sorted[at]!.b_blocknr + (end - at)) end++;
+      // A copy, also of a single block: the buffer may be changed again while the device is at work.
+      const data = new Uint8Array((end - at) * blockBytes);
+      for (let index = at; index < end; index++) data.set(sorted[index]!.data, (index - at) * blockBytes);
+      bios.push({ op: "write", offsetBytes: sorted[at]!.b_blocknr * blockBytes, data });
+      at = end;
+    }
+    if (bios.length > 0) yield* this.device.submit(bios);
+  }
+
+  /** Forgets a block, or all that are not pinned. */
   invalidate(block?: Pblk): void {
     if (block === undefined) {
-      this.buffers.clear();
-      this.oldest = this.newest = undefined;
+      for (const buffer of this.buffers.values()) if (buffer.pinCount === 0) this.drop(buffer);
       return;
     }
     const buffer = this.buffers.get(block);
-    if (buffer !== undefined) this.drop(buffer);
+    if (buffer === undefined) return;
+    if (buffer.pinCount === 0) this.drop(buffer);
+    else this.buffers.delete(block);
   }
 
   /** Reads blocks that are neither here nor on their way; neighbours become one request. */
@@ -111,13 +159,23 @@ export class BufferCache {
     for (let at = 0; at < data.length; at += blockBytes) {
       // A block gets memory of its own: a window on the batch would keep all of it alive, and the limit would not be one.
       const bytes = data.length === blockBytes ? data : data.slice(at, at + blockBytes);
-      const buffer = new BufferHead((offsetBytes + at) / blockBytes, bytes);
-      this.buffers.set(buffer.b_blocknr, buffer);
-      this.append(buffer);
-      if (this.buffers.size > this.buffersMax) this.drop(this.oldest!);
-      buffers.push(buffer);
+      const block = (offsetBytes + at) / blockBytes;
+      // Meanwhile somebody may have created it: what is here counts, not what was read.
+      buffers.push(this.buffers.get(block) ?? this.add(new BufferHead(block, bytes)));
     }
     return buffers;
+  }
+
+  private add(buffer: BufferHead): BufferHead {
+    this.buffers.set(buffer.b_blocknr, buffer);
+    this.append(buffer);
+    this.shrink();
+    return buffer;
+  }
+
+  /** The newest stays whatever the limit is: somebody asked for it just now. */
+  private shrink(): void {
+    while (this.buffers.size > this.buffersMax && this.oldest !== undefined && this.oldest !== this.newest) this.drop(this.oldest);
   }
 
   private drop(buffer: BufferHead): void {

@@ -21,6 +21,8 @@ import { getfattr, type GetfattrOptions } from "./verbs/getfattr.js";
 import { info, type InfoOptions } from "./verbs/info.js";
 import { ls, type LsOptions } from "./verbs/ls.js";
 import { lsattr, type LsattrOptions } from "./verbs/lsattr.js";
+import { mkfs } from "./verbs/mkfs.js";
+import { addMkfsOptions, type RawMkfsOptions } from "./verbs/mkfs-options.js";
 import { partitions } from "./verbs/partitions.js";
 import { stat } from "./verbs/stat.js";
 import { tree, type TreeOptions } from "./verbs/tree.js";
@@ -78,7 +80,7 @@ async function drive<T>(operand: Operand, volume: Volume, task: Task<T>): Promis
 
 function* lookup(volume: Volume, operand: Operand, followLast: boolean): Task<Dentry> {
   const root = rootDentry(volume.fs.root);
-  return yield* pathLookup(root, root, encode(operand.path ?? "/"), followLast);
+  return yield* pathLookup(root, root, encode(operand.path ?? "/"), { followLast });
 }
 
 /** What went wrong, for one operand; anything but a fault of the image, the host or the user is a bug and passes. */
@@ -265,6 +267,25 @@ verb("partitions", "list the partitions of a disk image", "  ext4 partitions dis
     const globals = program.opts<GlobalOptions>();
     const out = new Output("partitions", globals.json === true, globals.quiet === true);
     new Scheduler().runSync(partitions(FileDevice.open(image), out));
+    finish(out);
+  });
+
+addMkfsOptions(verb("mkfs", "make a filesystem, as mke2fs does", `  ext4 mkfs disk.img 10G                       a new image
+  ext4 mkfs -t ext3 -b 1024 -L data disk.img 64M
+  ext4 mkfs -O bigalloc,^resize_inode -F disk.img
+  ext4 mkfs -n disk.img 10G                    only say what would be made
+  SOURCE_DATE_EPOCH=0 ext4 mkfs -U clear -E hash_seed=01234567-89ab-cdef-0123-456789abcdef disk.img 1G
+                                               the same bytes every time`))
+  .argument("<image>", "a file, which is made if it does not exist, a partition in it (disk.img#2), or a block device")
+  .argument("[size]", "with s (512 bytes), K, M, G, T or P; without, in blocks of -b, or KiB")
+  .action((image: string, size: string | undefined, options: RawMkfsOptions) => {
+    const globals = program.opts<GlobalOptions>();
+    const out = new Output("mkfs", globals.json === true, globals.quiet === true);
+    try {
+      new Scheduler().runSync(mkfs(image, size, options, globals.quiet === true, out));
+    } catch (error) {
+      report(out, image, error);
+    }
     finish(out);
   });
 

@@ -3,7 +3,7 @@
  * groups' checksums and the superblock's counts. Source: ext4_mb_mark_bb, ext4_mark_inode_used (fs/ext4).
  */
 import { writeBytes } from "../block/device.js";
-import { bitmapChecksum, groupDescChecksum, groupDescChecksum16, superblockChecksum } from "../format/checksum.js";
+import { bitmapChecksum, superblockChecksum } from "../format/checksum.js";
 import { EXT4_BG_BLOCK_UNINIT, EXT4_BG_INODE_UNINIT, ext4_group_desc, groupDescField, setGroupDescField } from "../format/group-desc.js";
 import { ext4_super_block as S } from "../format/superblock.js";
 import { clearBit, findClearBit, setBit, testBit } from "../lib/bitmap.js";
@@ -11,7 +11,7 @@ import { FsError } from "../lib/errno.js";
 import { TWO_32, type GroupNo, type Ino, type Pblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
 import { blockBitmap, inodeBitmap } from "./bitmaps.js";
-import { findGroupDesc, readGroupDesc } from "./groups.js";
+import { clustersIn, descChecksum, findGroupDesc, groupOfBlock, readGroupDesc } from "./groups.js";
 import type { Ext4 } from "./super.js";
 import { SUPERBLOCK_AT } from "./superblock.js";
 
@@ -44,7 +44,7 @@ export class Allocation {
   *setBlocks(pblk: Pblk, count: number, isUsed: boolean): Task<void> {
     const { sb } = this.fs;
     for (let at = pblk; at < pblk + count; at++) {
-      const group = Math.floor((at - sb.firstDataBlock) / sb.blocksPerGroup);
+      const group = groupOfBlock(sb, at);
       const state = yield* this.group(group);
       const bit = Math.floor((at - sb.firstBlockOf(group)) / sb.clusterBlocks);
       if (testBit(state.blocks, bit) === isUsed) continue;
@@ -61,7 +61,7 @@ export class Allocation {
     for (let step = 0; step < sb.groupsCount; step++) {
       const group = (first + step) % sb.groupsCount;
       const state = yield* this.group(group);
-      const bit = findClearBit(state.blocks, 0, Math.ceil(sb.blocksIn(group) / sb.clusterBlocks));
+      const bit = findClearBit(state.blocks, 0, clustersIn(sb, group));
       if (bit < 0) continue;
       setBit(state.blocks, bit);
       state.freeClusters--;
@@ -111,12 +111,7 @@ export class Allocation {
     }
     if ((flags & EXT4_BG_BLOCK_UNINIT) === 0) yield* this.writeBitmap("bg_block_bitmap_csum", desc.blockBitmap, state.blocks, sb.clustersPerGroup, view, at);
     if ((flags & EXT4_BG_INODE_UNINIT) === 0) yield* this.writeBitmap("bg_inode_bitmap_csum", desc.inodeBitmap, state.inodes, sb.inodesPerGroup, view, at);
-    if (sb.hasGroupChecksums) {
-      const sum = sb.hasMetadataCsum
-        ? groupDescChecksum(buffer.data, at, sb.descBytes, sb.csumSeed, group)
-        : groupDescChecksum16(buffer.data, at, sb.descBytes, S.s_uuid.get(sb.view, 0), group);
-      ext4_group_desc.bg_checksum.set(view, at, sum);
-    }
+    if (sb.hasGroupChecksums) ext4_group_desc.bg_checksum.set(view, at, descChecksum(sb, group, buffer.data, at));
     yield* writeBytes(fs.device, buffer.b_blocknr * fs.blockBytes, buffer.data);
   }
 

@@ -9,7 +9,7 @@ import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenFromDisk
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import type { Ino, Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { DT_UNKNOWN, type DirContext } from "../vfs/inode.js";
+import { DT_UNKNOWN, S_IFMT, type DirContext } from "../vfs/inode.js";
 import { noKeyName } from "./crypto.js";
 import { dirHashOf } from "./htree.js";
 import { iterateInline } from "./inline.js";
@@ -17,8 +17,9 @@ import type { Ext4Inode } from "./inode.js";
 import { listExtents, mapBlocks } from "./map.js";
 import type { Ext4 } from "./super.js";
 
-const HEAD_BYTES = 8;
-const TAIL_BYTES = 12;
+/** In front of an entry's name. */
+export const HEAD_BYTES = ext4_dir_entry_2.$.size;
+export const TAIL_BYTES = ext4_dir_entry_tail.$.size;
 /** Hash and minor hash behind the name, in directories that are both encrypted and casefolded. */
 const STORED_HASH_BYTES = 8;
 /** Directory blocks that are fetched together ahead of a walk. */
@@ -26,6 +27,11 @@ const READAHEAD_BLOCKS = 32;
 
 /** file_type on disk, to getdents' DT_ values. */
 const DT_OF_FILE_TYPE = [DT_UNKNOWN, 8, 4, 2, 6, 1, 12, 10];
+
+/** What the directory entry of a file of this type says. */
+export function fileTypeOf(fs: Ext4, mode: number): number {
+  return fs.sb.hasFiletype ? Math.max(0, DT_OF_FILE_TYPE.indexOf((mode & S_IFMT) >>> 12)) : 0;
+}
 
 /** Entries of one area: a block, or one of the two pieces of an inline directory. Receives the entry's offset; returns false to stop. */
 export type EntryVisitor = (at: number) => boolean;
@@ -98,7 +104,7 @@ export function hasStoredHash(dir: Ext4Inode): boolean {
   return (dir.i_flags & both) === both;
 }
 
-const roundUp4 = (bytes: number): number => (bytes + 3) & ~3;
+export const roundUp4 = (bytes: number): number => (bytes + 3) & ~3;
 
 /** Whether the block is a node of the hash tree. With checksums a leaf leaves room for its tail, so only a node spans the block. */
 function isIndexBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, view: DataView): boolean {
@@ -107,29 +113,45 @@ function isIndexBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, view: DataView): boo
 }
 
 /** The end of the entries: a leaf with a checksum ends in a tail that looks like an unused entry. A root may hold the remains of one. */
-function entriesEnd(fs: Ext4, dir: Ext4Inode, lblk: Lblk, view: DataView): number {
-  if (isIndexBlock(fs, dir, lblk, view)) return fs.blockBytes;
+function entriesEnd(fs: Ext4, dir: Ext4Inode, lblk: Lblk, { view, verifiedAs }: BufferHead): number {
+  if (!fs.sb.hasMetadataCsum || isIndexBlock(fs, dir, lblk, view)) return fs.blockBytes;
   const tail = fs.blockBytes - TAIL_BYTES;
-  const hasTail = fs.sb.hasMetadataCsum && ext4_dir_entry_tail.det_reserved_ft.get(view, tail) === EXT4_FT_DIR_CSUM &&
+  // A leaf whose checksum was found right has one.
+  if (fs.verifyChecksums && verifiedAs === dir.verifiedToken("directory")) return tail;
+  const hasTail = ext4_dir_entry_tail.det_reserved_ft.get(view, tail) === EXT4_FT_DIR_CSUM &&
     ext4_dir_entry_tail.det_rec_len.get(view, tail) === TAIL_BYTES && ext4_dir_entry_tail.det_reserved_zero1.get(view, tail) === 0;
   return hasTail ? tail : fs.blockBytes;
 }
 
 /** A checked block of a directory, and where its entries end. */
 export interface DirBlock {
+  readonly lblk: Lblk;
   readonly buffer: BufferHead;
   readonly view: DataView;
   readonly end: number;
 }
 
-/** Reads block `lblk` of a directory, checked. @throws CorruptionError dir-hole, dir-checksum, dir-entry. */
-export function* readDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk): Task<DirBlock> {
+/** Reads block `lblk` of a directory, checked; if it is not in memory, then the next ones with it, `count` in all. @throws CorruptionError dir-hole, dir-checksum, dir-entry. */
+export function* readDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, count = 1): Task<DirBlock> {
   const mapping = yield* mapBlocks(fs, dir, lblk, 1);
   if (mapping.state !== "written") throw new CorruptionError("dir-hole", { ino: dir.i_ino, found: `no block ${lblk}` });
-  const buffer = fs.cache.peek(mapping.pblk) ?? (yield* fs.cache.read(mapping.pblk));
-  const end = entriesEnd(fs, dir, lblk, buffer.view);
+  let buffer = fs.cache.peek(mapping.pblk);
+  if (buffer === undefined) {
+    if (count > 1) yield* readAhead(fs, dir, lblk, count);
+    buffer = yield* fs.cache.read(mapping.pblk);
+  }
+  const end = entriesEnd(fs, dir, lblk, buffer);
   verifyDirBlock(fs, dir, lblk, buffer, end);
-  return { buffer, view: buffer.view, end };
+  return { lblk, buffer, view: buffer.view, end };
+}
+
+/** The same for who walks over all of a directory's `blocks` blocks. */
+export function readNextDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, blocks: number): Task<DirBlock> {
+  return readDirBlock(fs, dir, lblk, Math.min(READAHEAD_BLOCKS, blocks - lblk));
+}
+
+export function blocksOf(fs: Ext4, dir: Ext4Inode): number {
+  return Math.ceil(dir.i_size / fs.blockBytes);
 }
 
 function verifyDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, buffer: BufferHead, end: number): void {
@@ -150,10 +172,9 @@ function verifyDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, buffer: BufferHead
 export function* iterate(fs: Ext4, dir: Ext4Inode, context: DirContext): Task<void> {
   if ((dir.i_flags & EXT4_INLINE_DATA_FL) !== 0) return yield* iterateInline(fs, dir, context);
   const { blockBytes } = fs;
-  const blocks = Math.ceil(dir.i_size / blockBytes);
+  const blocks = blocksOf(fs, dir);
   for (let lblk = Math.floor(context.pos / blockBytes); lblk < blocks; lblk++) {
-    if (lblk % READAHEAD_BLOCKS === 0) yield* readAhead(fs, dir, lblk, Math.min(READAHEAD_BLOCKS, blocks - lblk));
-    const { view, end } = yield* readDirBlock(fs, dir, lblk);
+    const { view, end } = yield* readNextDirBlock(fs, dir, lblk, blocks);
     const base = lblk * blockBytes;
     const stop = walkEntries(fs, view, 0, end, (at) => base + at < context.pos || emit(fs, dir, view, at, context));
     context.pos = stop === end ? base + blockBytes : base + stop;

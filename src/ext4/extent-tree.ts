@@ -1,9 +1,9 @@
 /** Writing a whole extent tree at once: leaves from left to right, then as many levels of index as bring it down to what the inode's root holds. */
 import { writeBytes } from "../block/device.js";
 import { extentBlockChecksum } from "../format/checksum.js";
-import { EXT4_EXT_MAGIC, EXT_INIT_MAX_LEN, ext4_extent, ext4_extent_header, ext4_extent_idx, ext4_extent_tail, indexPblock } from "../format/extent.js";
+import { EXT_ENTRY_BYTES, ext4_extent_header, ext4_extent_tail, extentLengthMax, indexPblock, initNode, nodeCapacity, setExtent, setIndex, type Extent } from "../format/extent.js";
 import { EXT4_EXTENTS_FL } from "../format/inode.js";
-import { TWO_32, type Lblk, type Pblk } from "../lib/numbers.js";
+import type { Lblk, Pblk } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
 import type { FileExtent } from "../vfs/inode.js";
@@ -11,10 +11,8 @@ import { entryAt, nodeDepth, nodeEntries, readChild, rootNode } from "./extents.
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 
-const ENTRY_BYTES = 12;
-
 /** An entry of a node to be: a leaf's extent, or an index entry for a block below. */
-type Entry = { readonly lblk: Lblk; readonly pblk: Pblk; readonly length: number | undefined };
+type Entry = Extent | { readonly lblk: Lblk; readonly pblk: Pblk };
 
 /** Blocks of the tree itself, each as a run of one. */
 export function* extentTreeBlocks(fs: Ext4, inode: Ext4Inode): Task<FileExtent[]> {
@@ -33,8 +31,8 @@ export function* extentTreeBlocks(fs: Ext4, inode: Ext4Inode): Task<FileExtent[]
 
 /** Writes the tree of `extents` with its root into `root` (an inode's i_block). Returns how many blocks it took from `takeBlock`. */
 export function* buildExtentTree(fs: Ext4, root: Uint8Array, extents: readonly FileExtent[], seed: number, takeBlock: () => Task<Pblk>): Task<number> {
-  const rootMax = Math.floor(root.length / ENTRY_BYTES) - 1;
-  const blockMax = Math.floor(fs.blockBytes / ENTRY_BYTES) - 1;
+  const rootMax = nodeCapacity(root.length);
+  const blockMax = nodeCapacity(fs.blockBytes);
   let entries: Entry[] = extents.flatMap(splitLong);
   let depth = 0;
   let taken = 0;
@@ -44,11 +42,11 @@ export function* buildExtentTree(fs: Ext4, root: Uint8Array, extents: readonly F
       const part = entries.slice(from, from + blockMax);
       const block = new Uint8Array(fs.blockBytes);
       writeNode(block, part, depth, blockMax);
-      if (fs.sb.hasMetadataCsum) ext4_extent_tail.et_checksum.set(viewOf(block), ENTRY_BYTES * (1 + blockMax), extentBlockChecksum(block, seed));
+      if (fs.sb.hasMetadataCsum) ext4_extent_tail.et_checksum.set(viewOf(block), EXT_ENTRY_BYTES * (1 + blockMax), extentBlockChecksum(block, seed));
       const pblk = yield* takeBlock();
       yield* writeBytes(fs.device, pblk * fs.blockBytes, block);
       fs.cache.invalidate(pblk);
-      above.push({ lblk: part[0]!.lblk, pblk, length: undefined });
+      above.push({ lblk: part[0]!.lblk, pblk });
       taken++;
     }
     entries = above;
@@ -59,35 +57,21 @@ export function* buildExtentTree(fs: Ext4, root: Uint8Array, extents: readonly F
   return taken;
 }
 
-/** An extent on disk has at most 32768 blocks, one less if it is unwritten. */
+/** What is longer than an extent on disk may be becomes several. */
 function splitLong({ lblk, pblk, count, unwritten }: FileExtent): Entry[] {
-  const max = unwritten ? EXT_INIT_MAX_LEN - 1 : EXT_INIT_MAX_LEN;
+  const max = extentLengthMax(unwritten);
   const parts: Entry[] = [];
-  for (let done = 0; done < count; done += max) {
-    const length = Math.min(max, count - done);
-    parts.push({ lblk: lblk + done, pblk: pblk + done, length: unwritten ? length + EXT_INIT_MAX_LEN : length });
-  }
+  for (let done = 0; done < count; done += max) parts.push({ lblk: lblk + done, pblk: pblk + done, count: Math.min(max, count - done), unwritten });
   return parts;
 }
 
 function writeNode(node: Uint8Array, entries: readonly Entry[], depth: number, max: number): void {
   const view = viewOf(node);
-  ext4_extent_header.eh_magic.set(view, 0, EXT4_EXT_MAGIC);
+  initNode(view, 0, max, depth);
   ext4_extent_header.eh_entries.set(view, 0, entries.length);
-  ext4_extent_header.eh_max.set(view, 0, max);
-  ext4_extent_header.eh_depth.set(view, 0, depth);
-  entries.forEach(({ lblk, pblk, length }, index) => {
-    const at = ENTRY_BYTES * (index + 1);
-    const [hi, lo] = [Math.floor(pblk / TWO_32), pblk % TWO_32];
-    if (length !== undefined) {
-      ext4_extent.ee_block.set(view, at, lblk);
-      ext4_extent.ee_len.set(view, at, length);
-      ext4_extent.ee_start_hi.set(view, at, hi);
-      ext4_extent.ee_start_lo.set(view, at, lo);
-    } else {
-      ext4_extent_idx.ei_block.set(view, at, lblk);
-      ext4_extent_idx.ei_leaf_lo.set(view, at, lo);
-      ext4_extent_idx.ei_leaf_hi.set(view, at, hi);
-    }
+  entries.forEach((entry, index) => {
+    const at = EXT_ENTRY_BYTES * (index + 1);
+    if ("count" in entry) setExtent(view, at, entry);
+    else setIndex(view, at, entry.lblk, entry.pblk);
   });
 }

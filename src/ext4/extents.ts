@@ -1,25 +1,24 @@
 /**
- * The extent tree, read side: find what covers a block, by binary search from the root in the inode down. A node is checked
+ * The extent tree: its nodes and their checks, and the read side: find what covers a block, by binary search from the root in the inode down. A node is checked
  * once when it comes in (and once more against its parent's entry, which is another claim). Keys ascend strictly and each level has its depth, so a damaged tree cannot
- * make the search loop. Source: fs/ext4/extents.c (ext4_ext_map_blocks, __ext4_ext_check, ext4_valid_extent_entries).
+ * make the search loop. The write side (extents-edit.ts and above) stands on the same nodes. Source: fs/ext4/extents.c (ext4_ext_map_blocks, __ext4_ext_check, ext4_valid_extent_entries).
  */
+import { I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
 import type { BufferHead } from "../block/buffer-cache.js";
 import { extentBlockChecksum } from "../format/checksum.js";
 import { CorruptionError, type CorruptionKind, type CorruptionPlace } from "../format/corruption.js";
 import {
-  EXT4_EXT_MAGIC, EXT4_MAX_EXTENT_DEPTH, ext4_extent, ext4_extent_header, ext4_extent_idx, ext4_extent_tail,
-  extentIsUnwritten, extentLength, extentPblock, indexPblock,
+  EXT4_EXT_MAGIC, EXT4_MAX_EXTENT_DEPTH, EXT_ENTRY_BYTES, ext4_extent, ext4_extent_header, ext4_extent_idx, ext4_extent_tail,
+  extentIsUnwritten, extentLength, extentPblock, indexPblock, nodeCapacity, type Extent,
 } from "../format/extent.js";
 import { TWO_32, type Lblk, type Pblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { I_BLOCK_AT, I_BLOCK_BYTES, type Ext4Inode } from "./inode.js";
+import type { Ext4Inode } from "./inode.js";
 import type { Mapping } from "./map.js";
 import type { Ext4 } from "./super.js";
 
-const ENTRY_BYTES = 12;
-
 /** Where a node stands: in the inode's i_block, or in a block of its own. */
-interface Node {
+export interface Node {
   readonly view: DataView;
   readonly at: number;
   readonly block: Pblk | undefined;
@@ -29,15 +28,20 @@ export function rootNode(inode: Ext4Inode): Node {
   return { view: inode.rawView, at: I_BLOCK_AT, block: undefined };
 }
 
+export function blockNode(buffer: BufferHead): Node {
+  return { view: buffer.view, at: 0, block: buffer.b_blocknr };
+}
+
 export const nodeDepth = (node: Node): number => ext4_extent_header.eh_depth.get(node.view, node.at);
 export const nodeEntries = (node: Node): number => ext4_extent_header.eh_entries.get(node.view, node.at);
-export const entryAt = (node: Node, slot: number): number => node.at + ENTRY_BYTES * (slot + 1);
+export const nodeMax = (node: Node): number => ext4_extent_header.eh_max.get(node.view, node.at);
+export const entryAt = (node: Node, slot: number): number => node.at + EXT_ENTRY_BYTES * (slot + 1);
 
 /** Leaves and index entries both begin with the first logical block that they cover. */
-const entryKey = (node: Node, slot: number): Lblk => ext4_extent.ee_block.get(node.view, entryAt(node, slot));
+export const entryKey = (node: Node, slot: number): Lblk => ext4_extent.ee_block.get(node.view, entryAt(node, slot));
 
 /** The last entry whose key is at most `lblk`; -1: all are above. */
-function search(node: Node, lblk: Lblk): number {
+export function searchNode(node: Node, lblk: Lblk): number {
   let low = 0;
   let high = nodeEntries(node);
   while (low < high) {
@@ -48,16 +52,23 @@ function search(node: Node, lblk: Lblk): number {
   return low - 1;
 }
 
+/** A leaf's entry, decoded. */
+export function readExtent(node: Node, slot: number): Extent {
+  const at = entryAt(node, slot);
+  const eeLen = ext4_extent.ee_len.get(node.view, at);
+  return { lblk: entryKey(node, slot), pblk: extentPblock(node.view, at), count: extentLength(eeLen), unwritten: extentIsUnwritten(eeLen) };
+}
+
 export function* mapExtent(fs: Ext4, inode: Ext4Inode, lblk: Lblk, countMax: number): Task<Mapping> {
   let node = rootNode(inode);
   let end = TWO_32; // the first block that this node's parent gives to its right neighbour
   for (let depth = nodeDepth(node); depth > 0; depth--) {
-    const slot = search(node, lblk);
+    const slot = searchNode(node, lblk);
     if (slot + 1 < nodeEntries(node)) end = entryKey(node, slot + 1);
     if (slot < 0) return hole(lblk, end, countMax);
     node = yield* readChild(fs, inode, node, slot, depth - 1);
   }
-  const slot = search(node, lblk);
+  const slot = searchNode(node, lblk);
   if (slot >= 0) {
     const at = entryAt(node, slot);
     const eeLen = ext4_extent.ee_len.get(node.view, at);
@@ -84,7 +95,7 @@ function hole(lblk: Lblk, end: Lblk, countMax: number): Mapping {
 export function* readChild(fs: Ext4, inode: Ext4Inode, parent: Node, slot: number, depth: number): Task<Node> {
   const block = indexPblock(parent.view, entryAt(parent, slot));
   const buffer = fs.cache.peek(block) ?? (yield* fs.cache.read(block));
-  const node: Node = { view: buffer.view, at: 0, block };
+  const node = blockNode(buffer);
   verifyBlock(fs, inode, node, buffer);
   if (nodeDepth(node) !== depth) {
     throw damaged("extent-header", inode, node, { field: "eh_depth", found: nodeDepth(node), expected: depth });
@@ -101,12 +112,21 @@ function verifyBlock(fs: Ext4, inode: Ext4Inode, node: Node, buffer: BufferHead)
   if (buffer.verifiedAs === token) return;
   checkNode(fs, inode, node, fs.blockBytes);
   if (fs.verifyChecksums && fs.sb.hasMetadataCsum) {
-    const tail = ENTRY_BYTES * (1 + ext4_extent_header.eh_max.get(node.view, 0));
-    const found = ext4_extent_tail.et_checksum.get(node.view, tail);
+    const found = ext4_extent_tail.et_checksum.get(node.view, tailAt(node));
     const expected = extentBlockChecksum(buffer.data, inode.csumSeed);
     if (found !== expected) throw damaged("extent-checksum", inode, node, { found, expected });
   }
   buffer.verifiedAs = token;
+}
+
+/** Where a block's checksum stands. */
+const tailAt = (node: Node): number => EXT_ENTRY_BYTES * (1 + nodeMax(node));
+
+/** What brings the checksum of the inode's tree blocks up to date; undefined: they have none. */
+export function extentSeal(fs: Ext4, inode: Ext4Inode): ((buffer: BufferHead) => void) | undefined {
+  if (!fs.sb.hasMetadataCsum) return undefined;
+  const seed = inode.csumSeed;
+  return (buffer) => ext4_extent_tail.et_checksum.set(buffer.view, tailAt(blockNode(buffer)), extentBlockChecksum(buffer.data, seed));
 }
 
 /** The root has no checksum of its own: the inode's covers it. */
@@ -123,8 +143,8 @@ function checkNode(fs: Ext4, inode: Ext4Inode, node: Node, roomBytes: number): v
   }
   const depth = nodeDepth(node);
   if (depth > EXT4_MAX_EXTENT_DEPTH) throw damaged("extent-header", inode, node, { field: "eh_depth", found: depth });
-  const max = ext4_extent_header.eh_max.get(view, at);
-  const room = Math.floor((roomBytes - ENTRY_BYTES) / ENTRY_BYTES);
+  const max = nodeMax(node);
+  const room = nodeCapacity(roomBytes);
   if (max === 0 || max > room) throw damaged("extent-header", inode, node, { field: "eh_max", found: max, expected: room });
   const entries = nodeEntries(node);
   // Only a root without any extent may be empty.

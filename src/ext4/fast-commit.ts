@@ -8,7 +8,7 @@ import { writeBytes } from "../block/device.js";
 import type { BufferHead } from "../block/buffer-cache.js";
 import { dirLeafChecksum, inodeChecksum, inodeSeed } from "../format/checksum.js";
 import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenToDisk } from "../format/dir-entry.js";
-import { EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, ext4_inode } from "../format/inode.js";
+import { EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, ext4_inode, I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
 import type { FastCommitRecord } from "../jbd2/fast-commit.js";
 import { testBit } from "../lib/bitmap.js";
 import { fromHalves, TWO_32, type Ino, type Lblk, type Pblk } from "../lib/numbers.js";
@@ -19,7 +19,7 @@ import { listDirectory } from "../vfs/walk.js";
 import { Allocation } from "./allocation.js";
 import { inodeBitmap } from "./bitmaps.js";
 import { buildExtentTree, extentTreeBlocks } from "./extent-tree.js";
-import { type Ext4Inode, I_BLOCK_AT, I_BLOCK_BYTES, findInode, hasMap, readInode } from "./inode.js";
+import { type Ext4Inode, findInode, hasMap, readInode } from "./inode.js";
 import { listExtents } from "./map.js";
 import type { Ext4 } from "./super.js";
 

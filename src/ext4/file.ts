@@ -1,13 +1,15 @@
 /**
- * Reading a regular file's data: straight from the device into the reader's buffer, one request per run of blocks, all of them
+ * Reading a regular file's data: what is in memory from there, all else straight from the device into the reader's buffer, one request per run of blocks, all of them
  * submitted at once. Holes and unwritten extents are zeroes. Source: fs/ext4/file.c, fs/ext4/readpage.c.
  */
 import type { Bio } from "../block/device.js";
-import { EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import { FsError } from "../lib/errno.js";
+import type { Folio } from "../mm/address-space.js";
 import type { Task } from "../sched/task.js";
 import { readInlineData } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
+import { journalsData } from "./journaled-data.js";
 import { mapBlocks } from "./map.js";
 import type { Ext4 } from "./super.js";
 
@@ -27,18 +29,84 @@ export function* readBlocks(fs: Ext4, inode: Ext4Inode, offsetBytes: number, int
     into.set(data.subarray(Math.min(offsetBytes, data.length), Math.min(offsetBytes + wanted, data.length)));
     return wanted;
   }
-  const { blockBytes } = fs;
+  const bytes = into.subarray(0, wanted);
   const bios: Bio[] = [];
-  for (let done = 0; done < wanted;) {
-    const lblk = Math.floor((offsetBytes + done) / blockBytes);
-    const skippedBytes = offsetBytes + done - lblk * blockBytes;
-    const mapping = yield* mapBlocks(fs, inode, lblk, Math.ceil((skippedBytes + wanted - done) / blockBytes));
-    const length = Math.min(mapping.count * blockBytes - skippedBytes, wanted - done);
-    const data = into.subarray(done, done + length);
-    if (mapping.state === "written") bios.push({ op: "read", offsetBytes: mapping.pblk * blockBytes + skippedBytes, data });
-    else data.fill(0);
-    done += length;
-  }
+  if (inode.i_mapping.isEmpty) yield* addRequests(fs, inode, offsetBytes, bytes, bios);
+  else yield* readCached(fs, inode, offsetBytes, bytes, bios);
   if (bios.length > 0) yield* fs.device.submit(bios);
   return wanted;
+}
+
+/** Copies what is in folios, and adds requests for the rest. */
+function* readCached(fs: Ext4, inode: Ext4Inode, offsetBytes: number, bytes: Uint8Array, bios: Bio[]): Task<void> {
+  const { i_mapping: mapping } = inode;
+  const { folioBytes } = mapping;
+  let absentFrom = 0; // in `bytes`: where what is not in memory begins
+  for (let done = 0; done < bytes.length;) {
+    const index = Math.floor((offsetBytes + done) / folioBytes);
+    const skipped = offsetBytes + done - index * folioBytes;
+    const length = Math.min(folioBytes - skipped, bytes.length - done);
+    const folio = mapping.find(index);
+    if (folio !== undefined) {
+      bytes.set(folio.data.subarray(skipped, skipped + length), done);
+      if (absentFrom < done) yield* addRequests(fs, inode, offsetBytes + absentFrom, bytes.subarray(absentFrom, done), bios);
+      absentFrom = done + length;
+    }
+    done += length;
+  }
+  if (absentFrom < bytes.length) yield* addRequests(fs, inode, offsetBytes + absentFrom, bytes.subarray(absentFrom), bios);
+}
+
+/** Adds the requests that fill `bytes` from disk; holes are filled at once. A journaled block that is newer in the buffer cache comes from there. */
+function* addRequests(fs: Ext4, inode: Ext4Inode, offsetBytes: number, bytes: Uint8Array, bios: Bio[]): Task<void> {
+  const { blockBytes } = fs;
+  const isJournaled = fs.writable !== undefined && writesThroughJournal(fs, inode);
+  for (let done = 0; done < bytes.length;) {
+    const lblk = Math.floor((offsetBytes + done) / blockBytes);
+    const skippedBytes = offsetBytes + done - lblk * blockBytes;
+    const mapping = yield* mapBlocks(fs, inode, lblk, Math.ceil((skippedBytes + bytes.length - done) / blockBytes));
+    const length = Math.min(mapping.count * blockBytes - skippedBytes, bytes.length - done);
+    const data = bytes.subarray(done, done + length);
+    if (mapping.state !== "written") data.fill(0);
+    else if (isJournaled) addUnlessCached(fs, mapping.pblk * blockBytes + skippedBytes, data, bios);
+    else bios.push({ op: "read", offsetBytes: mapping.pblk * blockBytes + skippedBytes, data });
+    done += length;
+  }
+}
+
+/** Whether blocks of this file's data are written as metadata is: by a journaled file, a symbolic link, the value of an attribute. */
+function writesThroughJournal(fs: Ext4, inode: Ext4Inode): boolean {
+  return !inode.isRegular() || (inode.i_flags & EXT4_EA_INODE_FL) !== 0 || journalsData(fs, inode);
+}
+
+/** What the journal has not written home yet is pinned in the buffer cache, so a block that is absent there is right on disk. */
+function addUnlessCached(fs: Ext4, atBytes: number, data: Uint8Array, bios: Bio[]): void {
+  const { blockBytes } = fs;
+  for (let done = 0; done < data.length;) {
+    const block = Math.floor((atBytes + done) / blockBytes);
+    const skipped = atBytes + done - block * blockBytes;
+    const length = Math.min(blockBytes - skipped, data.length - done);
+    const into = data.subarray(done, done + length);
+    const buffer = fs.cache.peek(block);
+    if (buffer === undefined) bios.push({ op: "read", offsetBytes: atBytes + done, data: into });
+    else into.set(buffer.data.subarray(skipped, skipped + length));
+    done += length;
+  }
+}
+
+/** The folio, read if it is not in memory. Behind the file's end it is zeroes, whatever the disk has there. */
+export function* readFolio(fs: Ext4, inode: Ext4Inode, index: number): Task<Folio> {
+  const { i_mapping: mapping } = inode;
+  const known = mapping.find(index);
+  if (known !== undefined) return known;
+  const start = index * mapping.folioBytes;
+  const bytes = new Uint8Array(Math.max(0, Math.min(mapping.folioBytes, inode.i_size - start)));
+  const bios: Bio[] = [];
+  if (bytes.length > 0) yield* addRequests(fs, inode, start, bytes, bios);
+  if (bios.length > 0) yield* fs.device.submit(bios);
+  const meanwhile = mapping.find(index);
+  if (meanwhile !== undefined) return meanwhile;
+  const folio = mapping.create(index, 1)[0]!;
+  folio.data.set(bytes);
+  return folio;
 }

@@ -1,12 +1,13 @@
 /**
  * Block groups: where each group's descriptor stands, what it says, and which blocks hold the filesystem's own structures. Descriptors are read when first asked for, so that a huge filesystem opens at once.
+ * In core a descriptor is an object that lives as long as the mount; its counts are the live ones, and reach the disk when a transaction is sealed (group-state.ts).
  * Source: fs/ext4/balloc.c (ext4_bg_has_super, ext4_bg_num_gdb), descriptor_loc and ext4_check_descriptors (fs/ext4/super.c).
  */
 import type { BufferHead } from "../block/buffer-cache.js";
 import { groupDescChecksum, groupDescChecksum16 } from "../format/checksum.js";
 import { CorruptionError } from "../format/corruption.js";
 import { COMPAT, INCOMPAT, RO_COMPAT } from "../format/features.js";
-import { ext4_group_desc, groupDescField } from "../format/group-desc.js";
+import { ext4_group_desc, groupDescField, setGroupDescField, type GroupDescFieldName } from "../format/group-desc.js";
 import { ext4_super_block as S } from "../format/superblock.js";
 import type { GroupNo, Pblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
@@ -18,15 +19,32 @@ export interface GroupDesc {
   readonly blockBitmap: Pblk;
   readonly inodeBitmap: Pblk;
   readonly inodeTable: Pblk;
-  readonly freeClusters: number;
-  readonly freeInodes: number;
-  readonly usedDirs: number;
-  readonly itableUnused: number;
+  /** Clear bits of the block bitmap. */
+  freeClusters: number;
+  freeInodes: number;
+  usedDirs: number;
+  /** Inodes at the end of the table that were never used: the table's blocks may hold anything there. Counts, as flags do, only with checksums. */
+  itableUnused: number;
   /** EXT4_BG_* bits; 0 where the filesystem has no descriptor checksums, as they count only with these. */
-  readonly flags: number;
-  readonly checksum: number;
-  readonly blockBitmapChecksum: number;
-  readonly inodeBitmapChecksum: number;
+  flags: number;
+  checksum: number;
+  blockBitmapChecksum: number;
+  inodeBitmapChecksum: number;
+}
+
+/** The group that a block inside the filesystem belongs to. */
+export function groupOfBlock(sb: Superblock, block: Pblk): GroupNo {
+  return Math.floor((block - sb.firstDataBlock) / sb.blocksPerGroup);
+}
+
+/** Clusters in the group; the last one may be short. */
+export function clustersIn(sb: Superblock, group: GroupNo): number {
+  return Math.ceil(sb.blocksIn(group) / sb.clusterBlocks);
+}
+
+/** Blocks of each group's inode table. */
+export function inodeTableBlocks(sb: Superblock): number {
+  return Math.ceil((sb.inodesPerGroup * sb.inodeBytes) / sb.blockBytes);
 }
 
 /** Whether the group begins with a copy of the superblock. */
@@ -86,42 +104,72 @@ function descBlockLocation(sb: Superblock, index: number): Pblk {
 }
 
 /** The block that holds the group's descriptor, and where in it. */
+export function descLocation(sb: Superblock, group: GroupNo): { block: Pblk; at: number } {
+  return { block: descBlockLocation(sb, Math.floor(group / descsPerBlock(sb))), at: (group % descsPerBlock(sb)) * sb.descBytes };
+}
+
 export function* findGroupDesc(fs: Ext4, group: GroupNo): Task<{ buffer: BufferHead; at: number }> {
-  const { sb } = fs;
-  const block = descBlockLocation(sb, Math.floor(group / descsPerBlock(sb)));
-  return { buffer: fs.cache.peek(block) ?? (yield* fs.cache.read(block)), at: (group % descsPerBlock(sb)) * sb.descBytes };
+  const { block, at } = descLocation(fs.sb, group);
+  return { buffer: fs.cache.peek(block) ?? (yield* fs.cache.read(block)), at };
 }
 
 export function* readGroupDesc(fs: Ext4, group: GroupNo): Task<GroupDesc> {
-  const { sb } = fs;
   const { buffer, at } = yield* findGroupDesc(fs, group);
-  const { view, b_blocknr: block } = buffer;
+  return decodeGroupDesc(fs, group, buffer, at);
+}
+
+/** @throws CorruptionError group-desc-checksum, group-desc-location. */
+export function decodeGroupDesc(fs: Ext4, group: GroupNo, { view, data, b_blocknr: block }: BufferHead, at: number): GroupDesc {
+  const { sb } = fs;
   const checksum = ext4_group_desc.bg_checksum.get(view, at);
   if (sb.hasGroupChecksums && fs.verifyChecksums) {
-    const expected = sb.hasMetadataCsum
-      ? groupDescChecksum(buffer.data, at, sb.descBytes, sb.csumSeed, group)
-      : groupDescChecksum16(buffer.data, at, sb.descBytes, S.s_uuid.get(sb.view, 0), group);
+    const expected = descChecksum(sb, group, data, at);
     if (checksum !== expected) throw new CorruptionError("group-desc-checksum", { group, block, offset: at, found: checksum, expected });
   }
+  const field = (name: GroupDescFieldName): number => groupDescField(name, view, at, sb.descBytes);
   const desc: GroupDesc = {
     group,
-    blockBitmap: groupDescField("bg_block_bitmap", view, at, sb.descBytes),
-    inodeBitmap: groupDescField("bg_inode_bitmap", view, at, sb.descBytes),
-    inodeTable: groupDescField("bg_inode_table", view, at, sb.descBytes),
-    freeClusters: groupDescField("bg_free_blocks_count", view, at, sb.descBytes),
-    freeInodes: groupDescField("bg_free_inodes_count", view, at, sb.descBytes),
-    usedDirs: groupDescField("bg_used_dirs_count", view, at, sb.descBytes),
-    itableUnused: groupDescField("bg_itable_unused", view, at, sb.descBytes),
+    blockBitmap: field("bg_block_bitmap"),
+    inodeBitmap: field("bg_inode_bitmap"),
+    inodeTable: field("bg_inode_table"),
+    freeClusters: field("bg_free_blocks_count"),
+    freeInodes: field("bg_free_inodes_count"),
+    usedDirs: field("bg_used_dirs_count"),
+    itableUnused: sb.hasGroupChecksums ? field("bg_itable_unused") : 0,
     flags: sb.hasGroupChecksums ? ext4_group_desc.bg_flags.get(view, at) : 0,
     checksum,
-    blockBitmapChecksum: groupDescField("bg_block_bitmap_csum", view, at, sb.descBytes),
-    inodeBitmapChecksum: groupDescField("bg_inode_bitmap_csum", view, at, sb.descBytes),
+    blockBitmapChecksum: field("bg_block_bitmap_csum"),
+    inodeBitmapChecksum: field("bg_inode_bitmap_csum"),
   };
-  const check = (field: string, location: Pblk, count: number): void => {
-    if (!sb.containsBlocks(location, count)) throw new CorruptionError("group-desc-location", { group, block, offset: at, field, found: location });
+  const check = (name: string, location: Pblk, count: number): void => {
+    if (!sb.containsBlocks(location, count)) throw new CorruptionError("group-desc-location", { group, block, offset: at, field: name, found: location });
   };
   check("bg_block_bitmap", desc.blockBitmap, 1);
   check("bg_inode_bitmap", desc.inodeBitmap, 1);
-  check("bg_inode_table", desc.inodeTable, Math.ceil((sb.inodesPerGroup * sb.inodeBytes) / sb.blockBytes));
+  check("bg_inode_table", desc.inodeTable, inodeTableBlocks(sb));
   return desc;
+}
+
+/** Writes what can change of a descriptor, and its checksum. */
+export function encodeGroupDesc(sb: Superblock, desc: GroupDesc, { view, data }: BufferHead, at: number): void {
+  const set = (name: GroupDescFieldName, value: number): void => setGroupDescField(name, view, at, sb.descBytes, value);
+  set("bg_free_blocks_count", desc.freeClusters);
+  set("bg_free_inodes_count", desc.freeInodes);
+  set("bg_used_dirs_count", desc.usedDirs);
+  if (!sb.hasGroupChecksums) return;
+  set("bg_itable_unused", desc.itableUnused);
+  ext4_group_desc.bg_flags.set(view, at, desc.flags);
+  if (sb.hasMetadataCsum) {
+    set("bg_block_bitmap_csum", desc.blockBitmapChecksum);
+    set("bg_inode_bitmap_csum", desc.inodeBitmapChecksum);
+  }
+  desc.checksum = descChecksum(sb, desc.group, data, at);
+  ext4_group_desc.bg_checksum.set(view, at, desc.checksum);
+}
+
+/** Of the descriptor as it stands in a block, by the rule of the feature that is on. */
+export function descChecksum(sb: Superblock, group: GroupNo, data: Uint8Array, at: number): number {
+  return sb.hasMetadataCsum
+    ? groupDescChecksum(data, at, sb.descBytes, sb.csumSeed, group)
+    : groupDescChecksum16(data, at, sb.descBytes, S.s_uuid.get(sb.view, 0), group);
 }

@@ -1,28 +1,29 @@
 /**
- * Looking a name up through a directory's hash tree. Block 0 is the root, disguised as "." and a ".." that spans the block; inner nodes are
+ * A directory's hash tree, and the way down it to a name. Block 0 is the root, disguised as "." and a ".." that spans the block; inner nodes are
  * disguised as one empty entry. The lowest bit of an index entry's hash says that names of the same hash may also end the leaf before.
  * Source: fs/ext4/namei.c (dx_probe, ext4_htree_next_block, ext4_dx_find_entry).
  */
 import type { BufferHead } from "../block/buffer-cache.js";
 import { CorruptionError } from "../format/corruption.js";
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
-import { DX_NODE_ENTRIES_AT, DX_ROOT_ENTRIES_AT, dx_countlimit, dx_entry, dx_root_info, dxNodeLimit, dxRootLimit } from "../format/htree.js";
+import {
+  DX_BLOCKS_MAX, DX_ENTRY_BYTES, DX_NODE_ENTRIES_AT, DX_ROOT_ENTRIES_AT, DX_ROOT_INFO_AT, dx_countlimit, dx_entry, dx_root_info, dxNodeLimit, dxRootLimit,
+} from "../format/htree.js";
 import { casefold } from "../lib/casefold.js";
 import { dirHash, DX_HASH_LAST_PLAIN, type DirHash } from "../lib/dir-hash.js";
 import type { Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { readDirBlock, type DirBlock } from "./dir.js";
+import { readDirBlock } from "./dir.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 
-const DX_ROOT_INFO_AT = 0x18;
-const DX_ROOT_INFO_BYTES = 8;
-const DX_ENTRY_BYTES = 8;
 /** The lowest 28 bits of an index entry's block are the block; the rest is reserved. */
-const DX_BLOCK_MASK = 0x0fff_ffff;
+const DX_BLOCK_MASK = DX_BLOCKS_MAX - 1;
 
 /** A place in an index node: which of its entries the search took. */
-interface Frame {
+export interface Frame {
+  readonly lblk: Lblk;
+  readonly buffer: BufferHead;
   readonly view: DataView;
   readonly entriesAt: number;
   readonly count: number;
@@ -47,10 +48,15 @@ export function dirHashOf(fs: Ext4, dir: Ext4Inode, name: Uint8Array): DirHash {
 }
 
 /** The hash by which `name` is filed. Encrypted names that are casefolded as well are filed by a keyed hash: undefined. */
-function hashForLookup(fs: Ext4, dir: Ext4Inode, version: number, name: Uint8Array): number | undefined {
+export function filingHash(fs: Ext4, dir: Ext4Inode, version: number, name: Uint8Array): number | undefined {
   if (version > DX_HASH_LAST_PLAIN) return undefined;
   const folded = (dir.i_flags & EXT4_CASEFOLD_FL) !== 0 ? casefold(name) ?? name : name;
   return dirHash(version, folded, fs.sb.hashSeed).hash;
+}
+
+/** Most levels of nodes between the root and the leaves. */
+export function levelsMax(fs: Ext4): number {
+  return fs.sb.hasLargeDir ? 2 : 1;
 }
 
 /** Reads and checks what the root says of the tree. */
@@ -62,12 +68,11 @@ export function readRoot(fs: Ext4, dir: Ext4Inode, buffer: BufferHead): HtreeRoo
   const levels = dx_root_info.indirect_levels.get(view, DX_ROOT_INFO_AT);
   const infoLength = dx_root_info.info_length.get(view, DX_ROOT_INFO_AT);
   const unused = dx_root_info.unused_flags.get(view, DX_ROOT_INFO_AT);
-  if (infoLength !== DX_ROOT_INFO_BYTES) throw damaged("info_length", infoLength, DX_ROOT_INFO_BYTES);
+  if (infoLength !== dx_root_info.$.size) throw damaged("info_length", infoLength, dx_root_info.$.size);
   if ((unused & 1) !== 0) throw damaged("unused_flags", unused, 0);
   const encryptedAndFolded = (dir.i_flags & (EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL)) === (EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL);
   if (version > 2 && !(version === 6 && encryptedAndFolded)) throw damaged("hash_version", version);
-  const levelsMax = fs.sb.hasLargeDir ? 2 : 1;
-  if (levels > levelsMax) throw damaged("indirect_levels", levels, levelsMax);
+  if (levels > levelsMax(fs)) throw damaged("indirect_levels", levels, levelsMax(fs));
   return { hashVersion: version === 6 ? version : version + fs.sb.hashUnsignedOffset, levels };
 }
 
@@ -92,30 +97,49 @@ export const indexHash = (view: DataView, entriesAt: number, slot: number): numb
 export const indexBlock = (view: DataView, entriesAt: number, slot: number): Lblk =>
   dx_entry.block.get(view, entriesAt + slot * DX_ENTRY_BYTES) & DX_BLOCK_MASK;
 
+/** The way from the root to the leaf where a name's hash belongs. */
+export interface TreePath {
+  /** Hash version, with the unsigned variants of s_flags folded in. */
+  readonly hashVersion: number;
+  readonly hash: number;
+  /** One per level, the root first. */
+  readonly frames: Frame[];
+}
+
 /**
- * Calls `visit` with each leaf that may hold `name`, until it returns true. Returns false if the tree cannot answer, because
- * the names are filed by a hash that needs a key.
+ * Goes down to the leaf where `name` belongs. Undefined: the tree cannot answer, because the names are filed by a hash that needs a key.
+ * @throws CorruptionError htree-field, and what reading the blocks throws.
  */
-export function* visitLeaves(fs: Ext4, dir: Ext4Inode, name: Uint8Array, visit: (leaf: DirBlock) => boolean): Task<boolean> {
-  const { buffer: rootBuffer } = yield* readDirBlock(fs, dir, 0);
-  const { hashVersion, levels } = readRoot(fs, dir, rootBuffer);
-  const hash = hashForLookup(fs, dir, hashVersion, name);
-  if (hash === undefined) return false;
-  const frames: Frame[] = [];
-  let buffer = rootBuffer;
-  for (let level = 0; ; level++) {
-    const { entriesAt, count } = indexEntries(fs, dir, buffer, level === 0);
-    const frame = { view: buffer.view, entriesAt, count, slot: searchIndex(buffer.view, entriesAt, count, hash) };
-    frames.push(frame);
-    if (level === levels) break;
-    ({ buffer } = yield* readDirBlock(fs, dir, indexBlock(frame.view, entriesAt, frame.slot)));
+export function* descend(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<TreePath | undefined> {
+  let { buffer } = yield* readDirBlock(fs, dir, 0);
+  const { hashVersion, levels } = readRoot(fs, dir, buffer);
+  const hash = filingHash(fs, dir, hashVersion, name);
+  if (hash === undefined) return undefined;
+  const path: TreePath = { hashVersion, hash, frames: [] };
+  for (let lblk = 0; ; lblk = leafOf(path)) {
+    if (lblk !== 0) ({ buffer } = yield* readDirBlock(fs, dir, lblk));
+    const { entriesAt, count } = indexEntries(fs, dir, buffer, path.frames.length === 0);
+    path.frames.push({ lblk, buffer, view: buffer.view, entriesAt, count, slot: searchIndex(buffer.view, entriesAt, count, hash) });
+    checkNoCycle(dir, path);
+    if (path.frames.length > levels) return path;
   }
-  // The leaves of one hash lie side by side, so this ends where the directory does.
-  do {
-    const frame = frames[frames.length - 1]!;
-    if (visit(yield* readDirBlock(fs, dir, indexBlock(frame.view, frame.entriesAt, frame.slot)))) return true;
-  } while (yield* nextLeaf(fs, dir, frames, hash));
-  return true;
+}
+
+/** Where the lowest frame points. */
+export function leafOf({ frames }: TreePath): Lblk {
+  const { view, entriesAt, slot } = frames[frames.length - 1]!;
+  return indexBlock(view, entriesAt, slot);
+}
+
+/** Where a node points must not be on the way to it: a leaf would be taken for free space that is index. */
+function checkNoCycle(dir: Ext4Inode, path: TreePath): void {
+  const { frames } = path;
+  const next = leafOf(path);
+  for (let level = 0; level < frames.length; level++) {
+    if (frames[level]!.lblk === next) {
+      throw new CorruptionError("htree-field", { ino: dir.i_ino, block: frames[frames.length - 1]!.buffer.b_blocknr, field: "block", found: next });
+    }
+  }
 }
 
 /** The last entry whose hash is at most `hash`. */
@@ -130,8 +154,8 @@ function searchIndex(view: DataView, entriesAt: number, count: number, hash: num
   return low - 1;
 }
 
-/** Moves to the next leaf, if it goes on with names of the same hash. */
-function* nextLeaf(fs: Ext4, dir: Ext4Inode, frames: Frame[], hash: number): Task<boolean> {
+/** Moves the path to the next leaf, if that goes on with names of the same hash. The leaves of one hash lie side by side, so a walk over them ends where the directory does. */
+export function* nextLeaf(fs: Ext4, dir: Ext4Inode, { frames, hash }: TreePath): Task<boolean> {
   let level = frames.length - 1;
   while (frames[level]!.slot + 1 >= frames[level]!.count) {
     if (level-- === 0) return false;
@@ -142,8 +166,8 @@ function* nextLeaf(fs: Ext4, dir: Ext4Inode, frames: Frame[], hash: number): Tas
   frame.slot++;
   for (let below = level + 1; below < frames.length; below++) {
     const parent = frames[below - 1]!;
-    const { buffer } = yield* readDirBlock(fs, dir, indexBlock(parent.view, parent.entriesAt, parent.slot));
-    frames[below] = { view: buffer.view, ...indexEntries(fs, dir, buffer, false), slot: 0 };
+    const { lblk, buffer } = yield* readDirBlock(fs, dir, indexBlock(parent.view, parent.entriesAt, parent.slot));
+    frames[below] = { lblk, buffer, view: buffer.view, ...indexEntries(fs, dir, buffer, false), slot: 0 };
   }
   return true;
 }

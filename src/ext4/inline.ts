@@ -3,16 +3,17 @@
  * "system.data" in the inode. A directory begins with its parent's number, and each of the two pieces is an area of entries of its own.
  * Source: fs/ext4/inline.c.
  */
+import { I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
 import { CorruptionError } from "../format/corruption.js";
-import { viewOf } from "../format/layout.js";
 import type { Task } from "../sched/task.js";
 import type { DirContext } from "../vfs/inode.js";
 import { checkEntries, emit, walkEntries } from "./dir.js";
-import { I_BLOCK_AT, I_BLOCK_BYTES, type Ext4Inode } from "./inode.js";
+import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 import { inlineDataValue } from "./xattr.js";
 
-const PARENT_BYTES = 4;
+/** The number of an inline directory's parent, in front of its entries. */
+export const PARENT_BYTES = 4;
 const DT_DIR = 4;
 /** Positions of "." and ".." in an inline directory, as if they stood in front. */
 const DOTDOT_POS = 12;
@@ -21,12 +22,17 @@ const ENTRIES_POS = 24;
 /** All bytes that are stored; what i_size has beyond them reads as zeroes. */
 export function* readInlineData(fs: Ext4, inode: Ext4Inode): Task<Uint8Array> {
   const head = inode.raw.subarray(I_BLOCK_AT, I_BLOCK_AT + I_BLOCK_BYTES);
-  const rest = inlineDataValue(fs, inode);
-  if (rest === undefined) throw new CorruptionError("inline-data", { ino: inode.i_ino, found: "no system.data attribute" });
+  const rest = requireValue(fs, inode);
   const data = new Uint8Array(head.length + rest.length);
   data.set(head);
   data.set(rest, head.length);
   return data;
+}
+
+function requireValue(fs: Ext4, inode: Ext4Inode): Uint8Array {
+  const value = inlineDataValue(fs, inode);
+  if (value === undefined) throw new CorruptionError("inline-data", { ino: inode.i_ino, found: "no system.data attribute" });
+  return value;
 }
 
 export interface InlineArea {
@@ -35,21 +41,22 @@ export interface InlineArea {
   readonly end: number;
 }
 
-/** The two areas of an inline directory's entries, checked. */
-export function* inlineAreas(fs: Ext4, dir: Ext4Inode): Task<InlineArea[]> {
-  const data = yield* readInlineData(fs, dir);
-  if (dir.i_size > data.length || dir.i_size < I_BLOCK_BYTES) {
-    throw new CorruptionError("inline-data", { ino: dir.i_ino, field: "i_size", found: dir.i_size, expected: data.length });
+/** The two areas of an inline directory's entries, checked, where they stand in the inode. The second may be missing. */
+export function inlineAreas(fs: Ext4, dir: Ext4Inode): InlineArea[] {
+  const value = requireValue(fs, dir);
+  const sizeBytes = I_BLOCK_BYTES + value.length;
+  if (dir.i_size > sizeBytes || dir.i_size < I_BLOCK_BYTES) {
+    throw new CorruptionError("inline-data", { ino: dir.i_ino, field: "i_size", found: dir.i_size, expected: sizeBytes });
   }
-  const view = viewOf(data);
-  const areas = [{ view, from: PARENT_BYTES, end: I_BLOCK_BYTES }];
-  if (data.length > I_BLOCK_BYTES) areas.push({ view, from: I_BLOCK_BYTES, end: data.length });
-  for (const area of areas) checkEntries(fs, dir, view, area.from, area.end, { field: "inline data" });
+  const areas = [{ view: dir.rawView, from: I_BLOCK_AT + PARENT_BYTES, end: I_BLOCK_AT + I_BLOCK_BYTES }];
+  const valueAt = value.byteOffset - dir.raw.byteOffset;
+  if (value.length > 0) areas.push({ view: dir.rawView, from: valueAt, end: valueAt + value.length });
+  for (const { view, from, end } of areas) checkEntries(fs, dir, view, from, end, { field: "inline data" });
   return areas;
 }
 
 export function* iterateInline(fs: Ext4, dir: Ext4Inode, context: DirContext): Task<void> {
-  const areas = yield* inlineAreas(fs, dir);
+  const areas = inlineAreas(fs, dir);
   if (context.pos < DOTDOT_POS) {
     if (!context.actor(Uint8Array.of(0x2e), dir.i_ino, DT_DIR)) return;
     context.pos = DOTDOT_POS;
@@ -58,10 +65,12 @@ export function* iterateInline(fs: Ext4, dir: Ext4Inode, context: DirContext): T
     if (!context.actor(Uint8Array.of(0x2e, 0x2e), dir.rawView.getUint32(I_BLOCK_AT, true), DT_DIR)) return;
     context.pos = ENTRIES_POS;
   }
+  let areaPos = ENTRIES_POS;
   for (const { view, from, end } of areas) {
-    const base = ENTRIES_POS - PARENT_BYTES;
+    const base = areaPos - from;
     const stop = walkEntries(fs, view, from, end, (at) => base + at < context.pos || emit(fs, dir, view, at, context));
     context.pos = Math.max(context.pos, base + stop);
     if (stop !== end) return;
+    areaPos += end - from;
   }
 }

@@ -1,46 +1,76 @@
 /**
  * Inodes in core: found in their group's table, checked, decoded once, kept. Order of the checks is Linux's: number, extra size, checksum, then each
- * field that something is computed from. Source: __ext4_iget (fs/ext4/inode.c).
+ * field that something is computed from. A changed inode is encoded when its transaction is sealed. Source: __ext4_iget, ext4_do_update_inode (fs/ext4/inode.c).
  */
 import type { BufferHead } from "../block/buffer-cache.js";
 import { inodeChecksum, inodeSeed } from "../format/checksum.js";
 import { CorruptionError, type CorruptionPlace } from "../format/corruption.js";
 import {
-  decodeDevice, decodeTime, EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, EXT4_HUGE_FILE_FL, EXT4_ROOT_INO,
+  decodeDevice, decodeTime, encodeTime, EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_GOOD_OLD_INODE_BYTES, EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, EXT4_HUGE_FILE_FL, EXT4_ROOT_INO,
   ext4_inode, inodeBlocks, inodeFileAcl, inodeGid, inodeSize, inodeUid,
 } from "../format/inode.js";
+import type { Field as NumberField } from "../format/layout.js";
 import { viewOf } from "../lib/view.js";
-import type { Ino, Lblk } from "../lib/numbers.js";
+import { TWO_32, type Ino, type Lblk, type Pblk, type Tid } from "../lib/numbers.js";
+import type { Handle } from "../jbd2/handle.js";
+import type { Transaction } from "../jbd2/transaction.js";
+import { AddressSpace } from "../mm/address-space.js";
+import { I_DATA_SEM, I_RWSEM, I_WRITEBACK, INVALIDATE_LOCK, XATTR_SEM } from "../sched/lock-classes.js";
+import { Mutex, RwSem } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
 import {
-  Inode, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, type DirContext, type FileExtent, type Timespec,
+  type AttributeChanges, Inode, type NewInode, type XattrFlags, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, type DirContext, type FileExtent, type Timespec,
 } from "../vfs/inode.js";
+import { setAttributes, setFlags } from "./attributes.js";
 import { iterate } from "./dir.js";
+import { isEmptyDirectory } from "./dir-write.js";
 import { checkRoot } from "./extents.js";
+import { fallocate } from "./fallocate.js";
 import { readData } from "./file.js";
+import { INODE_CREDITS, writeData } from "./file-write.js";
 import { listExtents } from "./map.js";
 import { findEntry } from "./namei.js";
+import { createEntry, createNameless, exchangeEntries, linkEntry, renameEntry, unlinkEntry } from "./namei-write.js";
+import { seek } from "./seek.js";
+import { withSpaceRetry } from "./space.js";
 import type { Ext4 } from "./super.js";
 import { isFastSymlink, readTarget } from "./symlink.js";
+import { syncFile } from "./sync.js";
+import { deleteInode } from "./truncate.js";
+import { writebackInode } from "./writeback.js";
 import { getXattr, listXattrNames } from "./xattr.js";
+import { setXattr, xattrCredits } from "./xattr-write.js";
 
-/** Where i_block stands in the inode, and how long it is: 15 pointers, an extent tree's root, a short symlink or inline data. */
-export const I_BLOCK_AT = ext4_inode.i_block.at;
-export const I_BLOCK_BYTES = ext4_inode.i_block.size;
-/** The inode of ext2 and ext3; what is behind it counts as far as i_extra_isize says. */
-export const EXT4_GOOD_OLD_INODE_BYTES = 128;
 
 /** Kinds of blocks whose check depends on the inode that leads to them. */
 const CHECKED_AS = { extent: 1, directory: 2 } as const;
 
+interface InodeLocks { readonly i_rwsem: RwSem; readonly invalidate_lock: RwSem; readonly i_data_sem: RwSem; readonly xattr_sem: RwSem; readonly i_writeback: Mutex }
+
 export class Ext4Inode extends Inode {
   readonly i_sb: Ext4;
-  /** The inode as on disk: [const] on a read-only volume. */
+  /** The inode as on disk. i_block and what stands behind the fields is changed in place; the fields are encoded by seal. */
   readonly raw: Uint8Array;
   readonly rawView: DataView;
   i_file_acl = 0;
   i_extra_isize = 0;
   i_dtime = 0;
+  /** The size on disk: data behind it was not written yet. [i_data_sem] */
+  i_disksize = 0;
+  /** The transactions that must be durable before fsync, and fdatasync, may return; undefined: nothing to wait for. */
+  i_sync_tid: Tid | undefined;
+  i_datasync_tid: Tid | undefined;
+  /** The transaction in which this inode will be encoded. */
+  private dirtyIn: Transaction | undefined;
+  /** Its place in the inode table, while it is in a transaction. */
+  private table: { readonly buffer: BufferHead; readonly at: number } | undefined;
+  private locks: InodeLocks | undefined;
+  /** The operation that used it last, by number. [the filesystem] */
+  lastUsed = 0;
+  /** Clusters of the file for which space is promised, but not yet chosen. [i_rwsem and i_writeback] */
+  readonly delayedClusters = new Set<number>();
+  /** The file's data in memory. */
+  readonly i_mapping: AddressSpace;
   /** Start value of the checksums of the inode and of all blocks that only it leads to. */
   readonly csumSeed: number;
 
@@ -48,10 +78,50 @@ export class Ext4Inode extends Inode {
     super();
     this.i_sb = fs;
     this.i_ino = ino;
+    this.i_mapping = new AddressSpace(fs.pageCache, fs.blockBytes);
     this.raw = raw;
     this.rawView = viewOf(raw);
     this.i_generation = ext4_inode.i_generation.get(this.rawView, 0);
     this.csumSeed = fs.sb.hasMetadataCsum ? inodeSeed(fs.sb.csumSeed, ino, this.i_generation) : 0;
+  }
+
+  // Most inodes are never locked: their locks are made when first asked for.
+  get i_rwsem(): RwSem { return this.lockSet().i_rwsem; }
+  get invalidate_lock(): RwSem { return this.lockSet().invalidate_lock; }
+  get i_data_sem(): RwSem { return this.lockSet().i_data_sem; }
+  get xattr_sem(): RwSem { return this.lockSet().xattr_sem; }
+  /** One task at a time writes this file's pages back, or takes its blocks away. */
+  get i_writeback(): Mutex { return this.lockSet().i_writeback; }
+
+  private lockSet(): InodeLocks {
+    return this.locks ??= {
+      i_rwsem: new RwSem(I_RWSEM, `i_rwsem of inode ${this.i_ino}`), invalidate_lock: new RwSem(INVALIDATE_LOCK, `invalidate_lock of inode ${this.i_ino}`),
+      i_data_sem: new RwSem(I_DATA_SEM, `i_data_sem of inode ${this.i_ino}`), xattr_sem: new RwSem(XATTR_SEM, `xattr_sem of inode ${this.i_ino}`),
+      i_writeback: new Mutex(I_WRITEBACK, `i_writeback of inode ${this.i_ino}`),
+    };
+  }
+
+  /** Whether its state in core is newer than its block: then it must not be read anew. */
+  get isDirty(): boolean {
+    return this.dirtyIn !== undefined && (this.dirtyIn.state === "running" || this.dirtyIn.state === "locked");
+  }
+
+  /** Joins the handle's transaction: whatever is in core when that is sealed goes to disk with it. To be called after each change. */
+  *markDirty(handle: Handle): Task<void> {
+    this.i_sync_tid = handle.transaction.t_tid;
+    if (this.dirtyIn === handle.transaction) return;
+    const { block, at } = yield* inodeLocation(this.i_sb, this.i_ino);
+    const buffer = handle.tryWriteAccess(block) ?? (yield* handle.getWriteAccess(block));
+    handle.dirty(buffer);
+    handle.sealLater(this);
+    this.table = { buffer, at };
+    this.dirtyIn = handle.transaction;
+  }
+
+  /** Writes the inode into its block of the table. */
+  seal(): void {
+    encode(this.i_sb, this);
+    this.table!.buffer.data.set(this.raw, this.table!.at);
   }
 
   /** What a buffer is marked with once it has passed its checks as this kind of block of this inode. */
@@ -85,6 +155,56 @@ export class Ext4Inode extends Inode {
   *listxattr(): Task<Uint8Array[]> {
     return yield* listXattrNames(this.i_sb, this);
   }
+  *create(name: Uint8Array, wanted: NewInode): Task<Inode> {
+    return yield* createEntry(this.i_sb, this, name, wanted);
+  }
+  *createNameless(wanted: NewInode): Task<Inode> {
+    return yield* createNameless(this.i_sb, this, wanted);
+  }
+  *link(name: Uint8Array, inode: Ext4Inode): Task<void> {
+    yield* linkEntry(this.i_sb, this, name, inode);
+  }
+  *unlink(name: Uint8Array, inode: Ext4Inode): Task<void> {
+    yield* unlinkEntry(this.i_sb, this, name, inode);
+  }
+  *rename(name: Uint8Array, inode: Ext4Inode, newDir: Ext4Inode, newName: Uint8Array, replaced: Ext4Inode | undefined, whiteout: NewInode | undefined): Task<void> {
+    yield* renameEntry(this.i_sb, { dir: this, name, inode }, { dir: newDir, name: newName, inode: replaced }, whiteout);
+  }
+  *exchange(name: Uint8Array, inode: Ext4Inode, newDir: Ext4Inode, newName: Uint8Array, newInode: Ext4Inode): Task<void> {
+    yield* exchangeEntries(this.i_sb, { dir: this, name, inode }, { dir: newDir, name: newName, inode: newInode });
+  }
+  *isEmpty(): Task<boolean> {
+    return yield* isEmptyDirectory(this.i_sb, this);
+  }
+  *setattr(changes: AttributeChanges): Task<void> {
+    yield* setAttributes(this.i_sb, this, changes);
+  }
+  *setFlags(flags: number): Task<void> {
+    yield* setFlags(this.i_sb, this, flags);
+  }
+  *setxattr(name: Uint8Array, value: Uint8Array | undefined, flags: XattrFlags): Task<void> {
+    const { i_sb: fs } = this;
+    yield* withSpaceRetry(fs, () => fs.change(xattrCredits(fs, value?.length ?? 0) + INODE_CREDITS, (handle) => setXattr(handle, fs, this, name, value, flags)));
+  }
+  *write(offsetBytes: number, data: Uint8Array): Task<void> {
+    yield* writeData(this.i_sb, this, offsetBytes, data);
+  }
+  *fallocate(mode: number, offsetBytes: number, lengthBytes: number): Task<void> {
+    yield* fallocate(this.i_sb, this, mode, offsetBytes, lengthBytes);
+  }
+  *seek(offsetBytes: number, wanted: "data" | "hole"): Task<number> {
+    return yield* seek(this.i_sb, this, offsetBytes, wanted);
+  }
+  *fsync(dataOnly: boolean): Task<void> {
+    yield* syncFile(this.i_sb, this, dataOnly);
+  }
+  *settle(): Task<void> {
+    yield* writebackInode(this.i_sb, this);
+    if (!this.i_mapping.isDirty) this.i_mapping.drop();
+  }
+  *release(): Task<void> {
+    if (this.i_nlink === 0 && this.i_count === 0 && this.i_sb.writable !== undefined) yield* deleteInode(this.i_sb, this);
+  }
   *fiemap(lblk: Lblk, count: number, limit?: number): Task<FileExtent[]> {
     return hasMap(this.i_sb, this) ? yield* listExtents(this.i_sb, this, lblk, count, limit) : [];
   }
@@ -96,24 +216,27 @@ export function hasMap(fs: Ext4, inode: Ext4Inode): boolean {
   return inode.isRegular() || inode.isDirectory() || (inode.isSymlink() && !isFastSymlink(fs, inode));
 }
 
-/** Where inode `ino` stands in its group's table. @throws CorruptionError inode-number. */
-export function* findInode(fs: Ext4, ino: Ino): Task<{ buffer: BufferHead; at: number }> {
+/** The block of its group's table that holds inode `ino`, and where in it. @throws CorruptionError inode-number. */
+export function* inodeLocation(fs: Ext4, ino: Ino): Task<{ block: Pblk; at: number; table: Pblk }> {
   if (ino < 1 || ino > fs.sb.inodesCount) throw new CorruptionError("inode-number", { ino, expected: `1..${fs.sb.inodesCount}` });
   const index = (ino - 1) % fs.sb.inodesPerGroup;
-  const { inodeTable } = yield* fs.groupDesc((ino - 1 - index) / fs.sb.inodesPerGroup);
-  const { inodeBytes } = fs.sb;
-  const perBlock = fs.blockBytes / inodeBytes;
-  const blockIndex = Math.floor(index / perBlock);
-  const block = inodeTable + blockIndex;
+  const { inodeTable: table } = yield* fs.groupDesc((ino - 1 - index) / fs.sb.inodesPerGroup);
+  const perBlock = fs.blockBytes / fs.sb.inodeBytes;
+  return { block: table + Math.floor(index / perBlock), at: (index % perBlock) * fs.sb.inodeBytes, table };
+}
+
+/** Brings in the block that holds inode `ino`. */
+export function* findInode(fs: Ext4, ino: Ino): Task<{ buffer: BufferHead; at: number }> {
+  const { block, at, table } = yield* inodeLocation(fs, ino);
   let buffer = fs.cache.peek(block);
   if (buffer === undefined) {
     // As Linux does, fetch the neighbours as well: who stats one file of a directory stats the others.
-    const tableBlocks = Math.ceil(fs.sb.inodesPerGroup / perBlock);
-    const first = blockIndex - (blockIndex % fs.inodeReadaheadBlocks);
-    yield* fs.cache.readAhead(inodeTable + first, Math.min(fs.inodeReadaheadBlocks, tableBlocks - first));
+    const tableBlocks = Math.ceil((fs.sb.inodesPerGroup * fs.sb.inodeBytes) / fs.blockBytes);
+    const first = block - table - ((block - table) % fs.inodeReadaheadBlocks);
+    yield* fs.cache.readAhead(table + first, Math.min(fs.inodeReadaheadBlocks, tableBlocks - first));
     buffer = yield* fs.cache.read(block);
   }
-  return { buffer, at: (index % perBlock) * inodeBytes };
+  return { buffer, at };
 }
 
 /** Reads inode `ino` from its table. What may be read so, reserved inodes included, is the caller's business. */
@@ -145,6 +268,7 @@ function decode(fs: Ext4, inode: Ext4Inode): void {
   inode.i_size = inodeSize(view, 0, inode.isRegular() || fs.sb.hasLargeDir);
   inode.i_blocks = inodeBlocks(view, 0, fs.sb.hasHugeFile);
   if (fs.sb.hasHugeFile && (inode.i_flags & EXT4_HUGE_FILE_FL) !== 0) inode.i_blocks *= fs.blockBytes / 512;
+  inode.i_disksize = inode.i_size;
   decodeTimes(inode);
   if (hasField(inode, ext4_inode.i_projid)) inode.i_projid = fs.sb.hasProject ? ext4_inode.i_projid.get(view, 0) : 0;
   checkFields(fs, inode, damaged);
@@ -175,6 +299,57 @@ function decodeTimes(inode: Ext4Inode): void {
   inode.i_mtime = time(ext4_inode.i_mtime, ext4_inode.i_mtime_extra);
   inode.i_ctime = time(ext4_inode.i_ctime, ext4_inode.i_ctime_extra);
   if (hasField(inode, ext4_inode.i_crtime)) inode.i_crtime = time(ext4_inode.i_crtime, ext4_inode.i_crtime_extra);
+}
+
+/** The fields' part of `raw`, with the checksum. Fields that the inode has no room for are left out. */
+function encode(fs: Ext4, inode: Ext4Inode): void {
+  const { rawView: view } = inode;
+  const size = inode.i_disksize;
+  ext4_inode.i_mode.set(view, 0, inode.i_mode);
+  ext4_inode.i_links_count.set(view, 0, inode.i_nlink);
+  ext4_inode.i_uid.set(view, 0, inode.i_uid & 0xffff);
+  ext4_inode.i_uid_high.set(view, 0, inode.i_uid >>> 16);
+  ext4_inode.i_gid.set(view, 0, inode.i_gid & 0xffff);
+  ext4_inode.i_gid_high.set(view, 0, inode.i_gid >>> 16);
+  ext4_inode.i_size_lo.set(view, 0, size % TWO_32);
+  if (inode.isRegular() || (inode.isDirectory() && fs.sb.hasLargeDir)) ext4_inode.i_size_high.set(view, 0, Math.floor(size / TWO_32));
+  ext4_inode.i_dtime.set(view, 0, inode.i_dtime);
+  ext4_inode.i_generation.set(view, 0, inode.i_generation);
+  ext4_inode.i_file_acl_lo.set(view, 0, inode.i_file_acl % TWO_32);
+  if (fs.sb.has64bit) ext4_inode.i_file_acl_high.set(view, 0, Math.floor(inode.i_file_acl / TWO_32));
+  encodeBlocks(fs, inode);
+  ext4_inode.i_flags.set(view, 0, inode.i_flags >>> 0);
+  encodeTimes(inode);
+  if (fs.sb.hasProject && hasField(inode, ext4_inode.i_projid)) ext4_inode.i_projid.set(view, 0, inode.i_projid);
+  if (!fs.sb.hasMetadataCsum) return;
+  const sum = inodeChecksum(inode.raw, inode.csumSeed);
+  ext4_inode.i_checksum_lo.set(view, 0, sum & 0xffff);
+  if (hasField(inode, ext4_inode.i_checksum_hi)) ext4_inode.i_checksum_hi.set(view, 0, sum >>> 16);
+}
+
+/** In units of 512 bytes as long as 48 bits hold them, then in blocks. */
+function encodeBlocks(fs: Ext4, inode: Ext4Inode): void {
+  let { i_blocks: blocks } = inode;
+  const isHuge = blocks >= 2 ** 48;
+  if (isHuge) blocks /= fs.blockBytes / 512;
+  inode.i_flags = isHuge ? inode.i_flags | EXT4_HUGE_FILE_FL : inode.i_flags & ~EXT4_HUGE_FILE_FL;
+  ext4_inode.i_blocks_lo.set(inode.rawView, 0, blocks % TWO_32);
+  if (fs.sb.hasHugeFile) ext4_inode.i_blocks_high.set(inode.rawView, 0, Math.floor(blocks / TWO_32));
+}
+
+function encodeTimes(inode: Ext4Inode): void {
+  const { rawView: view } = inode;
+  const put = (seconds: NumberField, extra: NumberField, time: Timespec): void => {
+    const hasExtra = hasField(inode, extra);
+    const encoded = encodeTime(time);
+    // Without the extra word seconds have 32 bits, and a time beyond them is the nearest there is.
+    seconds.set(view, 0, hasExtra ? encoded.seconds : Math.max(-(2 ** 31), Math.min(2 ** 31 - 1, time.sec)));
+    if (hasExtra) extra.set(view, 0, encoded.extra);
+  };
+  put(ext4_inode.i_atime, ext4_inode.i_atime_extra, inode.i_atime);
+  put(ext4_inode.i_mtime, ext4_inode.i_mtime_extra, inode.i_mtime);
+  put(ext4_inode.i_ctime, ext4_inode.i_ctime_extra, inode.i_ctime);
+  if (inode.i_crtime !== undefined && hasField(inode, ext4_inode.i_crtime)) put(ext4_inode.i_crtime, ext4_inode.i_crtime_extra, inode.i_crtime);
 }
 
 function checkFields(fs: Ext4, inode: Ext4Inode, damaged: (field: string, found: number | string, expected?: number) => CorruptionError): void {

@@ -1,37 +1,40 @@
 /**
- * The journal of a mounted filesystem, so far as a reader needs it: where its log stands, and recovery on the way in. Recovery writes into an
- * overlay in memory; the device below is only read. Source: ext4_load_and_init_journal, ext4_open_inode_journal, ext4_open_dev_journal (fs/ext4/super.c).
+ * The journal of a filesystem: where its log stands, and recovery on the way in. For a reader recovery goes into an overlay in memory, and the device below is only read; for a writer it
+ * goes home. Source: ext4_load_and_init_journal, ext4_open_inode_journal, ext4_open_dev_journal (fs/ext4/super.c).
  */
-import { readBytes, writeBytes, type Bio, type BlockDevice } from "../block/device.js";
+import { flush, readBytes, writeBytes, type Bio, type BlockDevice } from "../block/device.js";
 import { OverlayDevice } from "../block/overlay.js";
 import { superblockChecksum } from "../format/checksum.js";
 import { CorruptionError, UnsupportedFeatureError } from "../format/corruption.js";
 import { INCOMPAT } from "../format/features.js";
-import { journal_superblock_s } from "../format/jbd2.js";
+import { journal_superblock_s, journalSuperblockChecksum } from "../format/jbd2.js";
 import { blocksCount, EXT4_SUPER_MAGIC, ext4_super_block as S } from "../format/superblock.js";
 import { readFastCommits } from "../jbd2/fast-commit.js";
-import { readJournalSuperblock, type JournalBlocks, type JournalGeometry } from "../jbd2/log.js";
-import { recover, type RecoveryResult, type ReplayTarget } from "../jbd2/recovery.js";
+import { readJournalSuperblock, type JournalGeometry } from "../jbd2/log.js";
+import { LogJournal, type WritableJournalBlocks } from "../jbd2/log-journal.js";
+import { findLogEnd, recover, type RecoveryResult, type ReplayTarget } from "../jbd2/recovery.js";
+import { nextTid } from "../jbd2/tid.js";
 import { bytesEqual } from "../lib/bytes.js";
-import type { LogBlk, Pblk } from "../lib/numbers.js";
+import type { LogBlk, Pblk, Tid } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
 import type { FileExtent } from "../vfs/inode.js";
 import { replayFastCommits } from "./fast-commit.js";
 import { listExtents } from "./map.js";
-import { Ext4, readSuperblock } from "./super.js";
+import { readSuperblock } from "./mount.js";
+import { Ext4 } from "./super.js";
 import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "./superblock.js";
 
 export interface JournalRecovery {
-  /** The filesystem as recovery leaves it. */
-  readonly device: OverlayDevice;
+  /** The filesystem as recovery leaves it: an overlay, or the device itself. */
+  readonly device: BlockDevice;
   readonly log: RecoveryResult;
   /** Records of fast commits that were replayed on top. */
   readonly fastCommitRecords: number;
 }
 
 /** Where a filesystem's journal is. */
-export interface Journal extends JournalBlocks {
+export interface Journal extends WritableJournalBlocks {
   /** Blocks of the filesystem that hold it, none if it is on a device of its own. */
   readonly extents: readonly FileExtent[];
 }
@@ -61,21 +64,25 @@ function* openJournalFile(fs: Ext4, ino: number): Task<Journal> {
   if (next < lengthBlocks) throw new CorruptionError("journal-hole", { ino, logBlock: next });
   return {
     blockBytes: fs.blockBytes, lengthBlocks, superblockAt: 0, extents,
-    *read(first: LogBlk, into: Uint8Array): Task<void> {
-      const end = first + into.length / fs.blockBytes;
-      const bios: Bio[] = [];
-      for (const extent of extents) {
-        const from = Math.max(first, extent.lblk);
-        const to = Math.min(end, extent.lblk + extent.count);
-        if (from >= to) continue;
-        bios.push({
-          op: "read", offsetBytes: (extent.pblk + from - extent.lblk) * fs.blockBytes,
-          data: into.subarray((from - first) * fs.blockBytes, (to - first) * fs.blockBytes),
-        });
-      }
-      yield* fs.device.submit(bios);
-    },
+    read: (first, into) => fs.device.submit(requests(fs, extents, "read", first, into)),
+    write: (first, data, fua) => fs.device.submit(requests(fs, extents, "write", first, data, fua)),
+    flush: () => flush(fs.device),
+    flushHome: undefined,
   };
+}
+
+/** One request for each run of the journal's file. */
+function requests(fs: Ext4, extents: readonly FileExtent[], op: "read" | "write", first: LogBlk, bytes: Uint8Array, fua = false): Bio[] {
+  const end = first + bytes.length / fs.blockBytes;
+  const bios: Bio[] = [];
+  for (const extent of extents) {
+    const from = Math.max(first, extent.lblk);
+    const to = Math.min(end, extent.lblk + extent.count);
+    if (from >= to) continue;
+    const data = bytes.subarray((from - first) * fs.blockBytes, (to - first) * fs.blockBytes);
+    bios.push({ op, offsetBytes: (extent.pblk + from - extent.lblk) * fs.blockBytes, data, fua });
+  }
+  return bios;
 }
 
 /** An external journal's blocks are numbered from the device's start; its superblock stands behind one of the filesystem's kind. */
@@ -96,9 +103,10 @@ function* openJournalDevice(fs: Ext4, device: BlockDevice): Task<Journal> {
     blockBytes: fs.blockBytes, extents: [],
     lengthBlocks: Math.min(blocksCount(view, 0, false), Math.floor(device.sizeBytes / fs.blockBytes)),
     superblockAt: Math.floor(SUPERBLOCK_AT / fs.blockBytes) + 1,
-    *read(first: LogBlk, into: Uint8Array): Task<void> {
-      yield* readBytes(device, first * fs.blockBytes, into);
-    },
+    read: (first, into) => readBytes(device, first * fs.blockBytes, into),
+    write: (first, data, fua) => writeBytes(device, first * fs.blockBytes, data, fua),
+    flush: () => flush(device),
+    flushHome: () => flush(fs.device),
   };
   return journal;
 }
@@ -114,12 +122,37 @@ export function* journalGeometry(fs: Ext4, journal: Journal): Task<JournalGeomet
 }
 
 /** Recovers a dirty journal into memory; undefined: there is nothing to recover. */
-export function* recoverJournal(fs: Ext4): Task<JournalRecovery | undefined> {
+export function* recoverIntoOverlay(fs: Ext4): Task<JournalRecovery | undefined> {
+  const dirty = yield* openDirty(fs);
+  if (dirty === undefined) return undefined;
+  return yield* recoverOnto(fs, dirty, new OverlayDevice(fs.device, fs.blockBytes));
+}
+
+/**
+ * Recovers a dirty journal for good. All of it may be repeated after a crash in its midst: the log is given up only when everything is safely home.
+ * Fast commits are replayed in memory first, as they are to be put on what the log's last whole transaction left.
+ */
+export function* recoverOntoDevice(fs: Ext4): Task<JournalRecovery | undefined> {
+  const dirty = yield* openDirty(fs);
+  if (dirty === undefined) return undefined;
+  const overlay = new OverlayDevice(fs.device, fs.blockBytes);
+  const recovery = yield* recoverOnto(fs, dirty, overlay);
+  yield* fs.device.submit([...overlay.changedBlocks].map(([index, data]) => ({ op: "write", offsetBytes: index * fs.blockBytes, data })));
+  yield* flush(fs.device);
+  yield* emptyLog(fs, dirty, nextTid(recovery.log.endTid));
+  return { ...recovery, device: fs.device };
+}
+
+interface DirtyJournal { readonly journal: Journal; readonly geometry: JournalGeometry }
+
+function* openDirty(fs: Ext4): Task<DirtyJournal | undefined> {
   const journal = yield* openJournal(fs);
   if (journal === undefined || !fs.sb.has(INCOMPAT.needs_recovery, "incompat")) return undefined;
   const geometry = yield* journalGeometry(fs, journal);
-  if (geometry.start === 0) return undefined;
-  const device = new OverlayDevice(fs.device, fs.blockBytes);
+  return geometry.start === 0 ? undefined : { journal, geometry };
+}
+
+function* recoverOnto(fs: Ext4, { journal, geometry }: DirtyJournal, device: BlockDevice): Task<JournalRecovery> {
   const log = yield* recover(journal, geometry, replayTarget(fs, journal, device), fs.verifyChecksums);
   const records = yield* readFastCommits(journal, geometry, log.endTid);
   if (records.length > 0) {
@@ -127,6 +160,32 @@ export function* recoverJournal(fs: Ext4): Task<JournalRecovery | undefined> {
     yield* replayFastCommits(recovered, records);
   }
   return { device, log, fastCommitRecords: records.length };
+}
+
+function* emptyLog(fs: Ext4, { journal, geometry }: DirtyJournal, tid: Tid): Task<void> {
+  const { superblock, shape } = geometry;
+  journal_superblock_s.s_start.set(superblock, 0, 0);
+  journal_superblock_s.s_sequence.set(superblock, 0, tid);
+  const block = new Uint8Array(fs.blockBytes);
+  block.set(new Uint8Array(superblock.buffer, superblock.byteOffset, superblock.byteLength));
+  if (shape.hasCsum) journal_superblock_s.s_checksum.set(viewOf(block), 0, journalSuperblockChecksum(block));
+  yield* journal.write(journal.superblockAt, block, true);
+}
+
+/** The journal of a filesystem that is to be written, whose log is empty by now; undefined: it has none. */
+export function* openLogJournal(fs: Ext4): Task<LogJournal | undefined> {
+  const journal = yield* openJournal(fs);
+  if (journal === undefined) return undefined;
+  const geometry = yield* journalGeometry(fs, journal);
+  let tid = nextTid(geometry.sequence);
+  if (geometry.start !== 0) {
+    // Nobody asked for recovery, so the log does not count; but none of its transactions may seem to go on from one of ours.
+    tid = nextTid(yield* findLogEnd(journal, geometry));
+    yield* emptyLog(fs, { journal, geometry }, tid);
+  }
+  return new LogJournal(fs.cache, fs.clock, journal, geometry, {
+    hasChecksums: fs.sb.hasMetadataCsum, is64bit: fs.sb.has64bit, tid, head: journal_superblock_s.s_head.get(geometry.superblock, 0),
+  });
 }
 
 function replayTarget(fs: Ext4, journal: Journal, device: BlockDevice): ReplayTarget {

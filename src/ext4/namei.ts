@@ -2,63 +2,100 @@
  * Finding a name in a directory: by the hash tree where there is one that can be read, else by looking at every entry.
  * Source: fs/ext4/namei.c (ext4_find_entry, ext4_match), fs/crypto/fname.c.
  */
+import type { BufferHead } from "../block/buffer-cache.js";
 import { CorruptionError } from "../format/corruption.js";
-import { ext4_dir_entry_2 } from "../format/dir-entry.js";
+import { ext4_dir_entry_2, recLenFromDisk } from "../format/dir-entry.js";
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import { bytesEqual } from "../lib/bytes.js";
-import { casefold } from "../lib/casefold.js";
-import type { Ino } from "../lib/numbers.js";
+import { casefold, foldsTo } from "../lib/casefold.js";
+import type { Ino, Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { entryName, readDirBlock, shownName, walkEntries } from "./dir.js";
-import { isIndexed, visitLeaves } from "./htree.js";
+import { blocksOf, entryName, HEAD_BYTES, readDirBlock, readNextDirBlock, shownName, walkEntries, type DirBlock } from "./dir.js";
+import { descend, isIndexed, leafOf, nextLeaf } from "./htree.js";
 import { inlineAreas } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 
+/** Where an entry stands: in a block of the directory, or, with `buffer` undefined, in its inode. */
+export interface EntryPlace {
+  readonly lblk: Lblk;
+  readonly buffer: BufferHead | undefined;
+  readonly view: DataView;
+  /** Where the area of entries begins, and where in it this one does. */
+  readonly from: number;
+  readonly at: number;
+}
+
 /** The inode number behind `name`, or undefined. */
 export function* findEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<Ino | undefined> {
-  const matches = matcher(fs, dir, name);
-  let found: Ino | undefined;
-  /** Looks through one area; true: it was here. */
-  const scan = (view: DataView, from: number, end: number): boolean => {
-    const stop = walkEntries(fs, view, from, end, (at) => {
-      const ino = ext4_dir_entry_2.inode.get(view, at);
-      if (ino === 0 || !matches(entryName(fs, view, at))) return true;
-      found = ino;
-      return false;
-    });
-    return stop !== end;
+  const place = yield* locateEntry(fs, dir, name);
+  return place === undefined ? undefined : ext4_dir_entry_2.inode.get(place.view, place.at);
+}
+
+/** Where `name` stands, or undefined. The place is good until the caller's next wait, or for as long as i_rwsem is held. */
+export function* locateEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<EntryPlace | undefined> {
+  const search = searcher(fs, dir, name);
+  const inBlock = ({ lblk, buffer, view, end }: DirBlock): EntryPlace | undefined => {
+    const at = search(view, 0, end);
+    return at < 0 ? undefined : { lblk, buffer, view, from: 0, at };
   };
   if ((dir.i_flags & EXT4_INLINE_DATA_FL) !== 0) {
-    for (const area of yield* inlineAreas(fs, dir)) if (scan(area.view, area.from, area.end)) return found;
+    for (const { view, from, end } of inlineAreas(fs, dir)) {
+      const at = search(view, from, end);
+      if (at >= 0) return { lblk: 0, buffer: undefined, view, from, at };
+    }
     return undefined;
   }
   // The encoded form of an encrypted name does not tell how it is filed.
   if (isIndexed(fs, dir) && (dir.i_flags & EXT4_ENCRYPT_FL) === 0) {
     try {
-      if (yield* visitLeaves(fs, dir, name, ({ view, end }) => scan(view, 0, end))) return found;
+      const path = yield* descend(fs, dir, name);
+      if (path !== undefined) {
+        do {
+          const place = inBlock(yield* readDirBlock(fs, dir, leafOf(path)));
+          if (place !== undefined) return place;
+        } while (yield* nextLeaf(fs, dir, path));
+        return undefined;
+      }
     } catch (error) {
       // As Linux does: where only the tree is damaged, the leaves still tell.
       if (!(error instanceof CorruptionError) || error.kind !== "htree-field") throw error;
       fs.warnings.push(error);
     }
   }
-  const blocks = Math.ceil(dir.i_size / fs.blockBytes);
+  const blocks = blocksOf(fs, dir);
   for (let lblk = 0; lblk < blocks; lblk++) {
-    const { view, end } = yield* readDirBlock(fs, dir, lblk);
-    if (scan(view, 0, end)) return found;
+    const place = inBlock(yield* readNextDirBlock(fs, dir, lblk, blocks));
+    if (place !== undefined) return place;
   }
   return undefined;
 }
 
+/** Looks through one checked area. Returns the entry's offset, or -1. */
+type Search = (view: DataView, from: number, end: number) => number;
+
+function searcher(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Search {
+  if ((dir.i_flags & (EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL)) === 0) return (view, from, end) => searchExact(fs, view, from, end, name);
+  const matches = matcher(fs, dir, name);
+  return (view, from, end) => {
+    const at = walkEntries(fs, view, from, end, (entry) => ext4_dir_entry_2.inode.get(view, entry) === 0 || !matches(entryName(fs, view, entry)));
+    return at === end ? -1 : at;
+  };
+}
+
+/** Names in one directory tend to begin alike, so they are compared from their ends. */
+function searchExact(fs: Ext4, view: DataView, from: number, end: number, name: Uint8Array): number {
+  for (let at = from; at < end; at += recLenFromDisk(ext4_dir_entry_2.rec_len.get(view, at), fs.blockBytes)) {
+    if (ext4_dir_entry_2.name_len.get(view, at) !== name.length || ext4_dir_entry_2.inode.get(view, at) === 0) continue;
+    let index = name.length;
+    while (index > 0 && view.getUint8(at + HEAD_BYTES + index - 1) === name[index - 1]) index--;
+    if (index === 0) return at;
+  }
+  return -1;
+}
+
 function matcher(fs: Ext4, dir: Ext4Inode, name: Uint8Array): (stored: Uint8Array) => boolean {
   if ((dir.i_flags & EXT4_ENCRYPT_FL) !== 0) return (stored) => bytesEqual(shownName(fs, dir, stored), name);
-  if ((dir.i_flags & EXT4_CASEFOLD_FL) === 0) return (stored) => bytesEqual(stored, name);
   const folded = casefold(name);
-  return (stored) => {
-    if (bytesEqual(stored, name)) return true;
-    if (folded === undefined) return false;
-    const storedFolded = casefold(stored);
-    return storedFolded !== undefined && bytesEqual(storedFolded, folded);
-  };
+  return (stored) => bytesEqual(stored, name) || (folded !== undefined && foldsTo(stored, folded));
 }

@@ -2,28 +2,19 @@
  * How full the filesystem is, in Linux's words: what the structures take is not counted as the filesystem's size, and some free blocks are kept back.
  * Source: ext4_statfs, ext4_calculate_overhead, ext4_calculate_resv_clusters (fs/ext4/super.c).
  */
-import { COMPAT, INCOMPAT } from "../format/features.js";
+import { COMPAT } from "../format/features.js";
 import { EXT4_SUPER_MAGIC, ext4_super_block as S } from "../format/superblock.js";
 import type { Task } from "../sched/task.js";
 import type { StatFs } from "../vfs/inode.js";
-import { descBlocksIn, hasSuper } from "./groups.js";
+import { descBlocksIn, hasSuper, inodeTableBlocks } from "./groups.js";
+import { metadataPoolClusters } from "./mballoc.js";
 import type { Ext4 } from "./super.js";
-
-/** Clusters kept back for delayed metadata: a fiftieth, at most so many. */
-const RESERVED_CLUSTERS_MAX = 4096;
 
 export function* statfs(fs: Ext4): Task<StatFs> {
   const { sb } = fs;
-  let freeClusters = 0;
-  let ffree = 0;
-  for (let group = 0; group < sb.groupsCount; group++) {
-    const desc = yield* fs.groupDesc(group);
-    freeClusters += desc.freeClusters;
-    ffree += desc.freeInodes;
-  }
+  const { freeClusters, freeInodes: ffree } = yield* freeCounts(fs);
   const bfree = freeClusters * sb.clusterBlocks;
-  const keptBack = sb.has(INCOMPAT.extent, "incompat")
-    ? Math.min(Math.floor(Math.floor(sb.blocksCount / sb.clusterBlocks) / 50), RESERVED_CLUSTERS_MAX) * sb.clusterBlocks : 0;
+  const keptBack = metadataPoolClusters(sb) * sb.clusterBlocks;
   return {
     type: EXT4_SUPER_MAGIC,
     bsize: sb.blockBytes,
@@ -35,12 +26,25 @@ export function* statfs(fs: Ext4): Task<StatFs> {
   };
 }
 
+/** A writable filesystem keeps its totals, and does not count as free what is promised to delayed writes. */
+function* freeCounts(fs: Ext4): Task<{ freeClusters: number; freeInodes: number }> {
+  if (fs.writable !== undefined) return { freeClusters: fs.allocator.unpromisedClusters, freeInodes: fs.inodeAllocator.freeInodes };
+  let freeClusters = 0;
+  let freeInodes = 0;
+  for (let group = 0; group < fs.sb.groupsCount; group++) {
+    const desc = yield* fs.groupDesc(group);
+    freeClusters += desc.freeClusters;
+    freeInodes += desc.freeInodes;
+  }
+  return { freeClusters, freeInodes };
+}
+
 /** Clusters that hold the filesystem's own structures. */
 function* overheadClusters(fs: Ext4): Task<number> {
   const { sb } = fs;
   const stored = S.s_overhead_clusters.get(sb.view, 0);
   if (stored !== 0 && stored < sb.blocksCount / sb.clusterBlocks) return stored;
-  const tableBlocks = Math.ceil((sb.inodesPerGroup * sb.inodeBytes) / sb.blockBytes);
+  const tableBlocks = inodeTableBlocks(sb);
   let blocks = sb.firstDataBlock;
   for (let group = 0; group < sb.groupsCount; group++) {
     const { count, reserved } = descBlocksIn(sb, group);

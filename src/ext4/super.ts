@@ -1,55 +1,167 @@
 /**
- * A mounted filesystem: the superblock, the buffer cache, the inodes in core. Mounting is Linux's order: superblock, journal recovery (into an overlay in memory, so that
- * the device is not touched), superblock again, root. Source: ext4_fill_super (fs/ext4/super.c).
+ * A mounted filesystem: the superblock, the buffer cache, the inodes in core, and, if it may be written, its journal and allocators. Mounting is in mount.ts.
+ *
+ * An inode has one object in core as long as anybody may use it: an operation registers itself, and inodes that were used since the oldest running operation began stay.
  */
-import { BufferCache } from "../block/buffer-cache.js";
-import { readBytes, type BlockDevice } from "../block/device.js";
-import { CorruptionError } from "../format/corruption.js";
-import { EXT4_EXTENTS_FL, EXT4_ROOT_INO } from "../format/inode.js";
-import type { FsError } from "../lib/errno.js";
-import { LruMap } from "../lib/lru.js";
+import { BufferCache, type BufferHead } from "../block/buffer-cache.js";
+import { flush, writeBytes, type BlockDevice } from "../block/device.js";
+import { superblockChecksum } from "../format/checksum.js";
+import { EXT4_EXTENTS_FL, EXT4_GOOD_OLD_INODE_BYTES } from "../format/inode.js";
+import { ext4_super_block as S, setFreeBlocksCount, setSuperblockTime } from "../format/superblock.js";
+import type { Handle } from "../jbd2/handle.js";
+import type { Journal } from "../jbd2/journal.js";
+import { FsError } from "../lib/errno.js";
 import { TWO_32, type GroupNo, type Ino, type Lblk } from "../lib/numbers.js";
+import { PageCache } from "../mm/page-cache.js";
+import { ManualClock, type Clock } from "../sched/clock.js";
+import { Mutex } from "../sched/locks.js";
+import { S_VFS_RENAME_MUTEX } from "../sched/lock-classes.js";
 import type { Task } from "../sched/task.js";
-import type { StatFs, SuperBlock } from "../vfs/inode.js";
+import type { StatFs, SuperBlock, Timespec } from "../vfs/inode.js";
 import { readGroupDesc, type GroupDesc } from "./groups.js";
+import type { InodeAllocator } from "./ialloc.js";
 import { indirectMapEnd } from "./indirect.js";
 import { checkNamed, readInode, type Ext4Inode } from "./inode.js";
-import { recoverJournal, type JournalRecovery } from "./journal.js";
+import type { JournalRecovery } from "./journal.js";
+import type { BlockAllocator } from "./mballoc.js";
+import { Orphans } from "./orphan.js";
 import { statfs } from "./statfs.js";
-import { Superblock, SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "./superblock.js";
+import { syncFilesystem } from "./sync.js";
+import { SUPERBLOCK_AT, type Superblock } from "./superblock.js";
+import { XattrCache } from "./xattr-cache.js";
+
+export type DataMode = "ordered" | "writeback" | "journal";
+export type ErrorsPolicy = "continue" | "remount-ro" | "panic";
 
 export interface Ext4MountOptions {
+  /** False: the filesystem may be written. Default true. */
+  readOnly?: boolean | undefined;
   /** False: read on where a checksum is wrong. Default true. */
   verifyChecksums?: boolean | undefined;
   /** The device of an external journal. */
   journalDevice?: BlockDevice | undefined;
-  /** Leaves a dirty journal alone: the filesystem is then read as it was at some moment before the crash, perhaps inconsistent. */
+  /** Leaves a dirty journal alone: the filesystem is then read as it was at some moment before the crash, perhaps inconsistent. Read-only. */
   noload?: boolean | undefined;
   /** Bytes that cached metadata blocks may take. Default 64 MiB. */
   bufferCacheBytes?: number | undefined;
+  /** Bytes that cached file data may take, written or not. Default 64 MiB. */
+  pageCacheBytes?: number | undefined;
+  /** How file data and metadata hang together after a crash. Default ordered: data is on disk before the metadata that leads to it. */
+  dataMode?: DataMode | undefined;
+  /** What damage does to a writable filesystem. Default: what the superblock says. */
+  errors?: ErrorsPolicy | undefined;
+  /** True: it was just made, and is filled before anybody sees it. Writes go home without a log, and nothing is said of a mount in the superblock. */
+  isFresh?: boolean | undefined;
+  clock?: Clock | undefined;
+  /** 32 random bits: generations, hash seeds. Default: numbers that repeat from mount to mount. */
+  random?: (() => number) | undefined;
 }
 
 const BUFFER_CACHE_BYTES = 64 * 2 ** 20;
+const PAGE_CACHE_BYTES = 64 * 2 ** 20;
 const INODE_CACHE_COUNT = 8192;
+/** Inodes looked at for one that may go, when a new one comes. */
+const EVICTION_TRIES = 8;
 /** Linux's default for inode_readahead_blks. */
 const INODE_READAHEAD_BLOCKS = 32;
+
+/** What only a writable filesystem has. */
+export interface WritableState {
+  readonly journal: Journal;
+  readonly allocator: BlockAllocator;
+  readonly inodeAllocator: InodeAllocator;
+}
 
 export class Ext4 implements SuperBlock {
   readonly blockBytes: number;
   readonly verifyChecksums: boolean;
   readonly cache: BufferCache;
+  readonly pageCache: PageCache;
+  /** Blocks of attributes that more inodes may share, and inodes whose value more attributes may. */
+  readonly xattrBlocks = new XattrCache();
+  readonly xattrHolders = new XattrCache();
   readonly inodeReadaheadBlocks = INODE_READAHEAD_BLOCKS;
   readonly warnings: FsError[] = [];
+  readonly clock: Clock;
+  readonly random: () => number;
+  readonly dataMode: DataMode;
+  readonly orphans = new Orphans(this);
+  readonly s_vfs_rename_mutex = new Mutex(S_VFS_RENAME_MUTEX);
   root!: Ext4Inode;
   /** What recovery did on the way in; undefined: the journal was clean, or there is none. */
   recovery: JournalRecovery | undefined;
+  /** Undefined on a filesystem that is only read. */
+  writable: WritableState | undefined;
   private readonly groupDescs = new Map<GroupNo, GroupDesc>();
-  private readonly inodes = new LruMap<Ino, Ext4Inode>(INODE_CACHE_COUNT);
+  private readonly inodes = new Map<Ino, Ext4Inode>();
+  /** Operations that run, by number: the first is the oldest. */
+  private readonly operations = new Set<number>();
+  private operationCount = 0;
+  private superBuffer: BufferHead | undefined;
 
   constructor(readonly device: BlockDevice, readonly sb: Superblock, readonly options: Ext4MountOptions) {
     this.blockBytes = sb.blockBytes;
     this.verifyChecksums = options.verifyChecksums ?? true;
     this.cache = new BufferCache(device, sb.blockBytes, options.bufferCacheBytes ?? BUFFER_CACHE_BYTES);
+    this.pageCache = new PageCache(options.pageCacheBytes ?? PAGE_CACHE_BYTES);
+    this.clock = options.clock ?? new ManualClock();
+    this.random = options.random ?? repeatableNumbers();
+    this.dataMode = options.dataMode ?? "ordered";
+  }
+
+  get journal(): Journal { return this.writableState().journal; }
+  get allocator(): BlockAllocator { return this.writableState().allocator; }
+  get inodeAllocator(): InodeAllocator { return this.writableState().inodeAllocator; }
+
+  /** @throws FsError EROFS. */
+  writableState(): WritableState {
+    if (this.writable === undefined) throw new FsError("EROFS");
+    return this.writable;
+  }
+
+  get isWritable(): boolean {
+    return this.writable !== undefined;
+  }
+
+  checkWritable(): void {
+    this.writableState();
+  }
+
+  *sync(): Task<void> {
+    yield* syncFilesystem(this);
+  }
+
+  /** The time for an inode, as fine as inodes here have it. */
+  now(): Timespec {
+    const { sec, nsec } = this.clock.now();
+    return { sec, nsec: this.sb.inodeBytes > EXT4_GOOD_OLD_INODE_BYTES ? nsec : 0 };
+  }
+
+  /** Runs what a caller from above asks for. Inodes that it uses stay in core until it ends. */
+  *operation<T>(task: Task<T>): Task<T> {
+    const number = ++this.operationCount;
+    this.operations.add(number);
+    try {
+      return yield* task;
+    } finally {
+      this.operations.delete(number);
+    }
+  }
+
+  /**
+   * Changes metadata: `work` gets a handle for up to `credits` blocks. If it fails with anything but a plain refusal after it began to change blocks, what it did is half done and must not
+   * reach the disk: the journal is aborted, and the filesystem stays as the last commit left it.
+   */
+  *change<T>(credits: number, work: (handle: Handle) => Task<T>): Task<T> {
+    const handle = yield* this.journal.start(credits);
+    try {
+      return yield* work(handle);
+    } catch (error) {
+      if (!isRefusal(error)) this.journal.fail(error);
+      throw error;
+    } finally {
+      handle.stop();
+    }
   }
 
   *iget(ino: Ino): Task<Ext4Inode> {
@@ -58,13 +170,52 @@ export class Ext4 implements SuperBlock {
     return inode;
   }
 
-  /** Also inodes that no directory names: the journal, quota files, the resize inode. */
+  /** Also inodes that no directory names: the journal, quota files, the resize inode, orphans. */
   *igetSpecial(ino: Ino): Task<Ext4Inode> {
-    const cached = this.inodes.get(ino);
+    const cached = this.cachedInode(ino);
     if (cached !== undefined) return cached;
     const inode = yield* readInode(this, ino);
+    // Another task may have brought it in meanwhile.
+    return this.cachedInode(ino) ?? this.keepInode(inode);
+  }
+
+  private cachedInode(ino: Ino): Ext4Inode | undefined {
+    const inode = this.inodes.get(ino);
+    if (inode === undefined) return undefined;
+    inode.lastUsed = this.operationCount;
+    // A Map remembers the order of insertion: an inode that is used goes to its end.
+    this.inodes.delete(ino);
     this.inodes.set(ino, inode);
     return inode;
+  }
+
+  /** Takes an inode into core that was just read or made. */
+  keepInode(inode: Ext4Inode): Ext4Inode {
+    inode.lastUsed = this.operationCount;
+    this.inodes.set(inode.i_ino, inode);
+    for (let tries = 0; this.inodes.size > INODE_CACHE_COUNT && tries < EVICTION_TRIES; tries++) {
+      const [ino, oldest] = this.inodes.entries().next().value as [Ino, Ext4Inode];
+      this.inodes.delete(ino);
+      if (this.isNeeded(oldest)) this.inodes.set(ino, oldest);
+      else oldest.i_mapping.drop();
+    }
+    return inode;
+  }
+
+  private isNeeded(inode: Ext4Inode): boolean {
+    if (this.writable === undefined) return false;
+    const [oldestOperation] = this.operations;
+    return inode === this.root || inode.i_count > 0 || inode.isDirty || inode.i_mapping.isDirty || (oldestOperation !== undefined && inode.lastUsed >= oldestOperation);
+  }
+
+  /** Its number is free: a later file with it is another inode. */
+  forgetInode(inode: Ext4Inode): void {
+    this.inodes.delete(inode.i_ino);
+  }
+
+  /** Inodes with data in memory that the disk does not have. */
+  dirtyInodes(): Ext4Inode[] {
+    return [...this.inodes.values()].filter(({ i_mapping }) => i_mapping.isDirty);
   }
 
   /** An inode that holds the value of an extended attribute. */
@@ -76,6 +227,8 @@ export class Ext4 implements SuperBlock {
     let desc = this.groupDescs.get(group);
     if (desc === undefined) {
       desc = yield* readGroupDesc(this, group);
+      // The first one read is the one that counts are kept in.
+      desc = this.groupDescs.get(group) ?? desc;
       this.groupDescs.set(group, desc);
     }
     return desc;
@@ -89,35 +242,53 @@ export class Ext4 implements SuperBlock {
   *statfs(): Task<StatFs> {
     return yield* statfs(this);
   }
+
+  /** The superblock is part of the handle's transaction: to be called after a change of sb.view, or of a count that it has. */
+  *markSuperDirty(handle: Handle): Task<void> {
+    const block = Math.floor(SUPERBLOCK_AT / this.blockBytes);
+    const buffer = handle.tryWriteAccess(block) ?? (yield* handle.getWriteAccess(block));
+    handle.dirty(buffer);
+    handle.sealLater(this);
+    this.superBuffer = buffer;
+  }
+
+  /** Writes the superblock into its buffer. */
+  seal(): void {
+    this.superBuffer!.data.set(this.sealedSuperblock(), SUPERBLOCK_AT % this.blockBytes);
+  }
+
+  private sealedSuperblock(): Uint8Array {
+    const { view } = this.sb;
+    if (this.writable !== undefined) {
+      setFreeBlocksCount(view, 0, this.sb.has64bit, this.writable.allocator.freeClusters * this.sb.clusterBlocks);
+      S.s_free_inodes_count.set(view, 0, this.writable.inodeAllocator.freeInodes);
+    }
+    setSuperblockTime("s_wtime", view, 0, this.clock.now().sec);
+    const bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+    if (this.sb.hasMetadataCsum) S.s_checksum.set(view, 0, superblockChecksum(bytes));
+    return bytes;
+  }
+
+  /** Writes the superblock past the journal: at mount and unmount, when no transaction has it. */
+  *writeSuperblock(): Task<void> {
+    yield* writeBytes(this.device, SUPERBLOCK_AT, this.sealedSuperblock().slice(), true);
+    this.cache.invalidate(Math.floor(SUPERBLOCK_AT / this.blockBytes));
+    yield* flush(this.device);
+  }
 }
 
-export function* readSuperblock(device: BlockDevice, verifyChecksums: boolean): Task<Superblock> {
-  if (device.sizeBytes < SUPERBLOCK_AT + SUPERBLOCK_BYTES) {
-    throw new CorruptionError("device-truncated", { field: "bytes", found: device.sizeBytes, expected: SUPERBLOCK_AT + SUPERBLOCK_BYTES });
-  }
-  const bytes = new Uint8Array(SUPERBLOCK_BYTES);
-  yield* readBytes(device, SUPERBLOCK_AT, bytes);
-  return new Superblock(bytes, { verifyChecksums, deviceBytes: device.sizeBytes });
+/** What an operation says before it changes anything, or after it took its changes back. */
+function isRefusal(error: unknown): boolean {
+  return error instanceof FsError && !["EIO", "EUCLEAN", "EBADMSG"].includes(error.code);
 }
 
-/**
- * Mounts read-only. The device is read and never written, whatever its journal holds.
- *
- * @throws CorruptionError the filesystem is damaged where mounting must read it; UnsupportedFeatureError it needs what we do not know, or an external journal
- *   that was not given; FsError EIO.
- */
-export function* mountExt4(device: BlockDevice, options: Ext4MountOptions = {}): Task<Ext4> {
-  const sb = yield* readSuperblock(device, options.verifyChecksums ?? true);
-  let fs = new Ext4(device, sb, options);
-  const recovery = options.noload === true ? undefined : yield* recoverJournal(fs);
-  if (recovery !== undefined) {
-    // The superblock is itself a journaled block: everything is read anew from what recovery left.
-    fs = new Ext4(recovery.device, yield* readSuperblock(recovery.device, fs.verifyChecksums), options);
-    fs.recovery = recovery;
-  }
-  fs.root = yield* fs.iget(EXT4_ROOT_INO);
-  if (!fs.root.isDirectory()) {
-    throw new CorruptionError("inode-field", { ino: EXT4_ROOT_INO, field: "i_mode", found: `0${fs.root.i_mode.toString(8)}`, expected: "a directory" });
-  }
-  return fs;
+/** A small generator (xorshift) for those who give no better one: the same numbers at each mount. */
+function repeatableNumbers(): () => number {
+  let state = 0x2545f491;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
 }

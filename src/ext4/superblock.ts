@@ -20,9 +20,9 @@ const ENCODING_UTF8_12_1 = 1;
 
 export class Superblock {
   readonly view: DataView;
-  readonly compat: number;
-  readonly incompat: number;
-  readonly roCompat: number;
+  compat: number;
+  incompat: number;
+  roCompat: number;
   readonly blockBytes: number;
   /** Blocks in the filesystem, the boot block included. */
   readonly blocksCount: number;
@@ -150,6 +150,13 @@ export class Superblock {
 
   has(bit: number, word: "compat" | "incompat" | "roCompat"): boolean {
     return (this[word] & bit) !== 0;
+  }
+
+  /** Turns a feature on or off, in core and in the superblock's bytes. */
+  setFeature(word: "compat" | "incompat" | "roCompat", bit: number, isOn: boolean): void {
+    this[word] = (isOn ? this[word] | bit : this[word] & ~bit) >>> 0;
+    const field = { compat: S.s_feature_compat, incompat: S.s_feature_incompat, roCompat: S.s_feature_ro_compat }[word];
+    field.set(this.view, 0, this[word]);
   }
 
   /** Names of all features that are on, as dumpe2fs prints them. */

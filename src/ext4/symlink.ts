@@ -3,12 +3,15 @@
  * Source: fs/ext4/symlink.c, ext4_inode_is_fast_symlink (fs/ext4/inode.c).
  */
 import { CorruptionError } from "../format/corruption.js";
-import { EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { INCOMPAT } from "../format/features.js";
+import { EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
+import type { Handle } from "../jbd2/handle.js";
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
 import { noKeyName } from "./crypto.js";
 import { readBlocks } from "./file.js";
-import { I_BLOCK_AT, I_BLOCK_BYTES, type Ext4Inode } from "./inode.js";
+import type { Ext4Inode } from "./inode.js";
+import { initMap, insertMapping } from "./map-write.js";
 import type { Ext4 } from "./super.js";
 
 const SECTOR_BYTES = 512;
@@ -48,4 +51,28 @@ function encryptedTarget(inode: Ext4Inode, stored: Uint8Array): Uint8Array {
     throw new CorruptionError("symlink", { ino: inode.i_ino, field: "len", found: length, expected: stored.length });
   }
   return noKeyName(stored.subarray(ENCRYPTED_HEAD_BYTES, ENCRYPTED_HEAD_BYTES + length), 0, 0);
+}
+
+/** Gives a new link its target: in the inode if it fits, else in a block, which is journaled with the rest. @throws FsError ENAMETOOLONG, ENOSPC. */
+export function* writeTarget(handle: Handle, fs: Ext4, inode: Ext4Inode, target: Uint8Array): Task<void> {
+  if (target.length === 0) throw new FsError("ENOENT");
+  if (target.length >= fs.blockBytes) throw new FsError("ENAMETOOLONG");
+  if (target.length < I_BLOCK_BYTES) {
+    inode.raw.fill(0, I_BLOCK_AT, I_BLOCK_AT + I_BLOCK_BYTES);
+    inode.raw.set(target, I_BLOCK_AT);
+  } else {
+    if (fs.sb.has(INCOMPAT.extent, "incompat")) inode.i_flags |= EXT4_EXTENTS_FL;
+    initMap(fs, inode);
+    if (!inode.i_data_sem.tryWrite()) yield* inode.i_data_sem.write();
+    try {
+      const pblk = yield* fs.allocator.allocateMetadata(handle, inode, fs.allocator.goalFor(inode));
+      yield* insertMapping(handle, fs, inode, { lblk: 0, pblk, count: 1, unwritten: false });
+      const buffer = handle.getCreateAccess(pblk);
+      buffer.data.set(target);
+      handle.dirty(buffer);
+    } finally {
+      inode.i_data_sem.unlockWrite();
+    }
+  }
+  inode.i_size = target.length;
 }

@@ -1,7 +1,8 @@
 /**
- * POSIX ACLs. On disk (version 1) an entry has an id only where its tag needs one; in what Linux's getxattr gives (version 2) each has 8 bytes.
- * Source: fs/ext4/acl.h, include/uapi/linux/posix_acl_xattr.h.
+ * POSIX ACLs. On disk (version 1) an entry has an id only where its tag needs one; in what Linux's getxattr gives and setxattr takes (version 2) each has 8 bytes.
+ * Source: fs/ext4/acl.h, include/uapi/linux/posix_acl_xattr.h, fs/posix_acl.c.
  */
+import { FsError } from "../lib/errno.js";
 import { viewOf } from "./layout.js";
 
 const VERSION_DISK = 1;
@@ -18,14 +19,22 @@ const ACL_GROUP = 0x08;
 const ACL_MASK = 0x10;
 const ACL_OTHER = 0x20;
 const TAGS = new Set([ACL_USER_OBJ, ACL_USER, ACL_GROUP_OBJ, ACL_GROUP, ACL_MASK, ACL_OTHER]);
+const PERM_BITS = 0o7;
+const MODE_BITS = 0o777;
 
 const hasId = (tag: number): boolean => tag === ACL_USER || tag === ACL_GROUP;
 
-interface AclEntry { readonly tag: number; readonly perm: number; readonly id: number }
+export interface AclEntry {
+  readonly tag: number;
+  /** Read 4, write 2, execute 1. */
+  readonly perm: number;
+  /** Of the user or group; ACL_UNDEFINED_ID where the tag says enough. */
+  readonly id: number;
+}
 
 /** From disk to the form of getxattr; undefined: the stored bytes are no ACL. */
 export function aclToXattr(stored: Uint8Array): Uint8Array | undefined {
-  const entries = readEntries(stored);
+  const entries = aclFromDisk(stored);
   if (entries === undefined) return undefined;
   const value = new Uint8Array(HEADER_BYTES + entries.length * LONG_BYTES);
   const out = viewOf(value);
@@ -39,7 +48,8 @@ export function aclToXattr(stored: Uint8Array): Uint8Array | undefined {
   return value;
 }
 
-function readEntries(stored: Uint8Array): AclEntry[] | undefined {
+/** Undefined: the stored bytes are no ACL. */
+export function aclFromDisk(stored: Uint8Array): AclEntry[] | undefined {
   const view = viewOf(stored);
   if (stored.length < HEADER_BYTES || view.getUint32(0, true) !== VERSION_DISK) return undefined;
   const entries: AclEntry[] = [];
@@ -52,4 +62,73 @@ function readEntries(stored: Uint8Array): AclEntry[] | undefined {
     at += sizeBytes;
   }
   return entries;
+}
+
+export function aclToDisk(acl: readonly AclEntry[]): Uint8Array {
+  const stored = new Uint8Array(acl.reduce((sum, { tag }) => sum + (hasId(tag) ? LONG_BYTES : SHORT_BYTES), HEADER_BYTES));
+  const out = viewOf(stored);
+  out.setUint32(0, VERSION_DISK, true);
+  let at = HEADER_BYTES;
+  for (const { tag, perm, id } of acl) {
+    out.setUint16(at, tag, true);
+    out.setUint16(at + 2, perm, true);
+    if (hasId(tag)) out.setUint32(at + 4, id, true);
+    at += hasId(tag) ? LONG_BYTES : SHORT_BYTES;
+  }
+  return stored;
+}
+
+/**
+ * What a program gives to setxattr; no entries: the ACL is to go. Whether the entries make sense together is aclIsValid's question.
+ * @throws FsError EINVAL, EOPNOTSUPP another version.
+ */
+export function aclFromXattr(value: Uint8Array): AclEntry[] {
+  if (value.length === 0) return [];
+  const view = viewOf(value);
+  if (value.length < HEADER_BYTES) throw new FsError("EINVAL", "the ACL is cut short");
+  if (view.getUint32(0, true) !== VERSION_XATTR) throw new FsError("EOPNOTSUPP", "the ACL is of an unknown version");
+  if ((value.length - HEADER_BYTES) % LONG_BYTES !== 0) throw new FsError("EINVAL", "the ACL is cut short");
+  const entries: AclEntry[] = [];
+  for (let at = HEADER_BYTES; at < value.length; at += LONG_BYTES) {
+    const tag = view.getUint16(at, true);
+    const id = view.getUint32(at + 4, true);
+    if (!TAGS.has(tag) || (hasId(tag) && id === ACL_UNDEFINED_ID)) throw new FsError("EINVAL", `the ACL has an entry with tag ${tag} and id ${id}`);
+    entries.push({ tag, perm: view.getUint16(at + 2, true), id: hasId(tag) ? id : ACL_UNDEFINED_ID });
+  }
+  return entries;
+}
+
+/** Owner, users, owning group, groups, mask, others, in this order: the three of the mode once each, and a mask if there is a user or group, with or without one otherwise. */
+export function aclIsValid(acl: readonly AclEntry[]): boolean {
+  if (acl.some(({ perm }) => (perm & ~PERM_BITS) !== 0)) return false;
+  const count = (wanted: number): number => acl.filter(({ tag }) => tag === wanted).length;
+  const isOrdered = acl.every(({ tag }, index) => index === 0 || acl[index - 1]!.tag <= tag);
+  const needsMask = count(ACL_USER) + count(ACL_GROUP) > 0;
+  return isOrdered && count(ACL_USER_OBJ) === 1 && count(ACL_GROUP_OBJ) === 1 && count(ACL_OTHER) === 1 && count(ACL_MASK) <= 1 && (!needsMask || count(ACL_MASK) === 1);
+}
+
+/** The permission bits that show the ACL: with a mask, that stands for the group. Exact: they say all that the ACL says. */
+export function aclMode(acl: readonly AclEntry[]): { readonly bits: number; readonly isExact: boolean } {
+  const perm = (wanted: number): number | undefined => acl.find(({ tag }) => tag === wanted)?.perm;
+  const group = perm(ACL_MASK) ?? perm(ACL_GROUP_OBJ) ?? 0;
+  return {
+    bits: ((perm(ACL_USER_OBJ) ?? 0) << 6) | (group << 3) | (perm(ACL_OTHER) ?? 0),
+    isExact: acl.every(({ tag }) => tag === ACL_USER_OBJ || tag === ACL_GROUP_OBJ || tag === ACL_OTHER),
+  };
+}
+
+/** The ACL with the mode's permissions: its group bits go to the mask, if there is one. */
+export function aclWithMode(acl: readonly AclEntry[], mode: number): AclEntry[] {
+  const groupTag = acl.some(({ tag }) => tag === ACL_MASK) ? ACL_MASK : ACL_GROUP_OBJ;
+  const shifts = new Map([[ACL_USER_OBJ, 6], [groupTag, 3], [ACL_OTHER, 0]]);
+  return acl.map((entry) => {
+    const shift = shifts.get(entry.tag);
+    return shift === undefined ? entry : { ...entry, perm: (mode >>> shift) & PERM_BITS };
+  });
+}
+
+/** What a new file gets that is made with `mode` in a directory with this default ACL: only what both allow. */
+export function aclForNewFile(inherited: readonly AclEntry[], mode: number): { readonly acl: AclEntry[]; readonly mode: number } {
+  const bits = mode & aclMode(inherited).bits;
+  return { acl: aclWithMode(inherited, bits), mode: (mode & ~MODE_BITS) | bits };
 }

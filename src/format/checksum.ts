@@ -105,6 +105,20 @@ export function dxBlockChecksum(block: Uint8Array, isRoot: boolean, seed: number
   return { stored: dx_tail.dt_checksum.get(view, tail), computed: crc32c(crc, ZEROES, 0, 4) };
 }
 
+/** Brings a leaf's checksum up to date. A leaf without a tail stays without: it is older than the filesystem's checksums. */
+export function sealDirLeaf(block: Uint8Array, seed: number): void {
+  const sums = dirLeafChecksum(block, seed);
+  if (sums !== undefined) ext4_dir_entry_tail.det_checksum.set(viewOf(block), block.length - ext4_dir_entry_tail.$.size, sums.computed);
+}
+
+/** Brings the checksum of a root or node up to date. */
+export function sealDxBlock(block: Uint8Array, isRoot: boolean, seed: number): void {
+  const view = viewOf(block);
+  const entriesAt = isRoot ? DX_ROOT_ENTRIES_AT : DX_NODE_ENTRIES_AT;
+  const sums = dxBlockChecksum(block, isRoot, seed);
+  if (sums !== undefined) dx_tail.dt_checksum.set(view, entriesAt + dx_countlimit.limit.get(view, entriesAt) * DX_ENTRY_BYTES, sums.computed);
+}
+
 /** Of a block of an extent tree: up to where the checksum stands, behind the last possible entry. */
 export function extentBlockChecksum(block: Uint8Array, seed: number): number {
   const max = ext4_extent_header.eh_max.get(viewOf(block), 0);

@@ -22,6 +22,10 @@ export const RO_COMPAT = {
 export const INCOMPAT_READABLE = INCOMPAT.filetype | INCOMPAT.needs_recovery | INCOMPAT.meta_bg | INCOMPAT.extent | INCOMPAT["64bit"] | INCOMPAT.mmp |
   INCOMPAT.flex_bg | INCOMPAT.ea_inode | INCOMPAT.metadata_csum_seed | INCOMPAT.large_dir | INCOMPAT.inline_data | INCOMPAT.encrypt | INCOMPAT.casefold;
 
+/** What a writer here knows: quota files would have to be kept, and an image that shares blocks between files must not be changed at all. */
+export const RO_COMPAT_WRITABLE = RO_COMPAT.sparse_super | RO_COMPAT.large_file | RO_COMPAT.btree_dir | RO_COMPAT.huge_file | RO_COMPAT.uninit_bg | RO_COMPAT.dir_nlink |
+  RO_COMPAT.extra_isize | RO_COMPAT.bigalloc | RO_COMPAT.metadata_csum | RO_COMPAT.project | RO_COMPAT.verity | RO_COMPAT.orphan_present;
+
 export type FeatureWord = "compat" | "incompat" | "ro_compat";
 
 const TABLES: Record<FeatureWord, { names: Record<string, number>; letter: string }> = {

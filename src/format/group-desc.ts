@@ -36,20 +36,32 @@ export const ext4_group_desc = layout("ext4_group_desc", 64, {
   bg_reserved:             hole(0x3c, 4),
 });
 
-type Block = "bg_block_bitmap" | "bg_inode_bitmap" | "bg_inode_table";
-type Count = "bg_free_blocks_count" | "bg_free_inodes_count" | "bg_used_dirs_count" | "bg_itable_unused" | "bg_block_bitmap_csum" | "bg_inode_bitmap_csum";
+const D = ext4_group_desc;
 
-/** Composes a field from its halves; a descriptor of 32 bytes has only the lower one. */
-export function groupDescField(name: Block | Count, view: DataView, at: number, descBytes: number): number {
-  const lo = ext4_group_desc[`${name}_lo`];
-  const hi = ext4_group_desc[`${name}_hi`];
+/** Fields of two halves. A descriptor of 32 bytes has only the lower ones. */
+const HALVES = {
+  bg_block_bitmap:      { lo: D.bg_block_bitmap_lo, hi: D.bg_block_bitmap_hi },
+  bg_inode_bitmap:      { lo: D.bg_inode_bitmap_lo, hi: D.bg_inode_bitmap_hi },
+  bg_inode_table:       { lo: D.bg_inode_table_lo, hi: D.bg_inode_table_hi },
+  bg_free_blocks_count: { lo: D.bg_free_blocks_count_lo, hi: D.bg_free_blocks_count_hi },
+  bg_free_inodes_count: { lo: D.bg_free_inodes_count_lo, hi: D.bg_free_inodes_count_hi },
+  bg_used_dirs_count:   { lo: D.bg_used_dirs_count_lo, hi: D.bg_used_dirs_count_hi },
+  bg_itable_unused:     { lo: D.bg_itable_unused_lo, hi: D.bg_itable_unused_hi },
+  bg_block_bitmap_csum: { lo: D.bg_block_bitmap_csum_lo, hi: D.bg_block_bitmap_csum_hi },
+  bg_inode_bitmap_csum: { lo: D.bg_inode_bitmap_csum_lo, hi: D.bg_inode_bitmap_csum_hi },
+} as const;
+
+export type GroupDescFieldName = keyof typeof HALVES;
+
+/** Composes a field from its halves. */
+export function groupDescField(name: GroupDescFieldName, view: DataView, at: number, descBytes: number): number {
+  const { lo, hi } = HALVES[name];
   if (hi.at + hi.size > descBytes) return lo.get(view, at);
   return lo.size === 4 ? fromHalves(hi.get(view, at), lo.get(view, at)) : hi.get(view, at) * 0x1_0000 + lo.get(view, at);
 }
 
-export function setGroupDescField(name: Block | Count, view: DataView, at: number, descBytes: number, value: number): void {
-  const lo = ext4_group_desc[`${name}_lo`];
-  const hi = ext4_group_desc[`${name}_hi`];
+export function setGroupDescField(name: GroupDescFieldName, view: DataView, at: number, descBytes: number, value: number): void {
+  const { lo, hi } = HALVES[name];
   const span = 2 ** (lo.size * 8);
   lo.set(view, at, value % span);
   if (hi.at + hi.size <= descBytes) hi.set(view, at, Math.floor(value / span));

@@ -9,6 +9,8 @@ export const DX_ROOT_INFO_AT = 0x18;
 export const DX_ROOT_ENTRIES_AT = 0x20;
 export const DX_NODE_ENTRIES_AT = 8;
 export const DX_ENTRY_BYTES = 8;
+/** An index entry names one of so many blocks of its directory. */
+export const DX_BLOCKS_MAX = 2 ** 28;
 
 export const dx_root_info = layout("dx_root_info", 8, {
   reserved_zero:   le32(0),

@@ -90,6 +90,12 @@ export const ext4_inode = layout("ext4_inode", 160, {
   i_projid:        le32(0x9c),
 });
 
+/** The inode of ext2 and ext3; what is behind it counts as far as i_extra_isize says. */
+export const EXT4_GOOD_OLD_INODE_BYTES = 128;
+/** Where i_block stands in the inode, and how long it is: 15 pointers, an extent tree's root, a short symlink or inline data. */
+export const I_BLOCK_AT = ext4_inode.i_block.at;
+export const I_BLOCK_BYTES = ext4_inode.i_block.size;
+
 const I = ext4_inode;
 
 export function inodeUid(view: DataView, at: number): number {
@@ -131,4 +137,11 @@ export function decodeDevice(view: DataView, at: number): { major: number; minor
   if (old !== 0) return { major: (old >>> 8) & 0xff, minor: old & 0xff };
   const word = view.getUint32(at + I.i_block.at + 4, true);
   return { major: (word & 0xfff00) >>> 8, minor: ((word & 0xff) | ((word >>> 12) & 0xfff00)) >>> 0 };
+}
+
+/** The form that Linux writes: short where both numbers fit 8 bits. */
+export function encodeDevice(view: DataView, at: number, { major, minor }: { readonly major: number; readonly minor: number }): void {
+  const isShort = major < 256 && minor < 256;
+  view.setUint32(at + I.i_block.at, isShort ? (major << 8) | minor : 0, true);
+  view.setUint32(at + I.i_block.at + 4, isShort ? 0 : ((minor & 0xff) | (major << 8) | ((minor & ~0xff) << 12)) >>> 0, true);
 }

@@ -3,7 +3,7 @@
  * belong, a revoke block lists blocks whose older copies must not be replayed, a commit block ends a transaction. Source: include/linux/jbd2.h.
  */
 import { crc32c } from "../lib/crc32c.js";
-import { fromHalves } from "../lib/numbers.js";
+import { fromHalves, TWO_32 } from "../lib/numbers.js";
 import { array, be16, be32, be64, bytes, hole, layout, u8, viewOf } from "./layout.js";
 
 export const JBD2_MAGIC_NUMBER = 0xc03b3998;
@@ -168,6 +168,15 @@ function readTag(view: DataView, at: number, is64bit: boolean): JournalTag {
   return { block: fromHalves(hi, T.t_blocknr.get(view, at)), flags: T.t_flags.get(view, at), checksum: T.t_checksum.get(view, at) };
 }
 
+export function writeTag(view: DataView, at: number, shape: JournalShape, { block, flags, checksum }: JournalTag): void {
+  const [hi, lo] = [Math.floor(block / TWO_32), block % TWO_32];
+  const T = shape.isCsumV3 ? journal_block_tag3_s : journal_block_tag_s;
+  T.t_blocknr.set(view, at, lo);
+  T.t_flags.set(view, at, flags);
+  T.t_checksum.set(view, at, checksum);
+  if (shape.isCsumV3 || shape.is64bit) T.t_blocknr_high.set(view, at, hi);
+}
+
 /** The blocks that a revoke block names; undefined: r_count is impossible. */
 export function readRevokes(view: DataView, shape: JournalShape): number[] | undefined {
   const header = jbd2_journal_revoke_header_s;
@@ -200,11 +209,21 @@ export function blockTailAgrees(block: Uint8Array, view: DataView, shape: Journa
   return jbd2_journal_block_tail.t_checksum.get(view, at) === crcWithout(shape.csumSeed, block, at);
 }
 
+/** Gives a descriptor or revoke block its tail. */
+export function sealBlockTail(block: Uint8Array, view: DataView, shape: JournalShape): void {
+  const at = shape.blockBytes - jbd2_journal_block_tail.$.size;
+  jbd2_journal_block_tail.t_checksum.set(view, at, crcWithout(shape.csumSeed, block, at));
+}
+
 /** Of one logged block as it stands in the log, escaped if it is. */
 export function tagChecksum(block: Uint8Array, sequence: number, shape: JournalShape): number {
   wordView.setUint32(0, sequence);
   const crc = crc32c(crc32c(shape.csumSeed, word), block);
   return shape.isCsumV3 ? crc : crc & 0xffff;
+}
+
+export function sealCommitBlock(block: Uint8Array, view: DataView, shape: JournalShape): void {
+  commit_header.h_chksum.set(view, 0, 0, crcWithout(shape.csumSeed, block, commit_header.h_chksum.at));
 }
 
 /** Whether a commit block agrees with its own checksum, over the whole block or, as some kernels left garbage there, with all behind the header taken as zeroes. */

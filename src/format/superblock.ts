@@ -2,7 +2,7 @@
  * The superblock: 1024 bytes at byte 1024 of the device, whatever the block size, with copies at the start of backup groups. Counts that outgrew 32 bits
  * have their upper halves elsewhere, valid with the 64bit feature. Source: struct ext4_super_block (fs/ext4/ext4.h).
  */
-import { fromHalves } from "../lib/numbers.js";
+import { fromHalves, TWO_32 } from "../lib/numbers.js";
 import { array, bytes, layout, le16, le16s, le32, le64, u8, hole } from "./layout.js";
 
 export const EXT4_SUPER_MAGIC = 0xef53;
@@ -135,11 +135,23 @@ export function freeBlocksCount(view: DataView, at: number, has64bit: boolean): 
   return fromHalves(has64bit ? S.s_free_blocks_count_hi.get(view, at) : 0, S.s_free_blocks_count_lo.get(view, at));
 }
 
+export function setFreeBlocksCount(view: DataView, at: number, has64bit: boolean, count: number): void {
+  S.s_free_blocks_count_lo.set(view, at, count % TWO_32);
+  if (has64bit) S.s_free_blocks_count_hi.set(view, at, Math.floor(count / TWO_32));
+}
+
 export function reservedBlocksCount(view: DataView, at: number, has64bit: boolean): number {
   return fromHalves(has64bit ? S.s_r_blocks_count_hi.get(view, at) : 0, S.s_r_blocks_count_lo.get(view, at));
 }
 
+type SuperblockTime = "s_wtime" | "s_mtime" | "s_mkfs_time" | "s_lastcheck" | "s_first_error_time" | "s_last_error_time";
+
 /** Seconds since 1970 of a superblock time, whose bits above 32 stand in a byte of their own. */
-export function superblockTime(name: "s_wtime" | "s_mtime" | "s_mkfs_time" | "s_lastcheck" | "s_first_error_time" | "s_last_error_time", view: DataView, at: number): number {
+export function superblockTime(name: SuperblockTime, view: DataView, at: number): number {
   return fromHalves(S[`${name}_hi`].get(view, at), S[name].get(view, at));
+}
+
+export function setSuperblockTime(name: SuperblockTime, view: DataView, at: number, seconds: number): void {
+  S[name].set(view, at, seconds % TWO_32);
+  S[`${name}_hi`].set(view, at, Math.floor(seconds / TWO_32));
 }

@@ -26,6 +26,37 @@ export const ext4_xattr_entry = layout("ext4_xattr_entry", 16, {
   e_hash:       le32(12),
 });
 
+/** Inodes that one block may serve. */
+export const EXT4_XATTR_REFCOUNT_MAX = 1024;
+/** Linux's limits for a full name and for a value; a value on disk may be longer. */
+export const XATTR_NAME_MAX = 255;
+export const XATTR_SIZE_MAX = 65536;
+
+/** Names and values are padded to 4 bytes. */
+const padded = (sizeBytes: number): number => (sizeBytes + 3) & ~3;
+
+/** What an entry takes, its name included, and what a value takes. */
+export const xattrEntryBytes = (nameLength: number): number => padded(ext4_xattr_entry.$.size + nameLength);
+export const xattrValueBytes = padded;
+
+/** e_hash: the bytes of the name, then the words of the value. For a value in an inode of its own, the one word is that value's checksum. */
+export function xattrEntryHash(name: Uint8Array, value: Uint8Array): number {
+  let hash = 0;
+  for (const byte of name) hash = (hash << 5) ^ (hash >>> 27) ^ byte;
+  // Bytes past the end are undefined, which the operators take for 0, as is the padding.
+  for (let at = 0; at < value.length; at += 4) {
+    hash = (hash << 16) ^ (hash >>> 16) ^ (value[at]! | (value[at + 1]! << 8) | (value[at + 2]! << 16) | (value[at + 3]! << 24));
+  }
+  return hash >>> 0;
+}
+
+/** h_hash, of the entries' hashes in order; 0, which is never shared, if one of them is 0. */
+export function xattrBlockHash(entryHashes: readonly number[]): number {
+  if (entryHashes.includes(0)) return 0;
+  return entryHashes.reduce((hash, entryHash) => (hash << 16) ^ (hash >>> 16) ^ entryHash, 0) >>> 0;
+}
+
+export const EXT4_XATTR_INDEX_USER = 1;
 export const EXT4_XATTR_INDEX_POSIX_ACL_ACCESS = 2;
 export const EXT4_XATTR_INDEX_POSIX_ACL_DEFAULT = 3;
 export const EXT4_XATTR_INDEX_SYSTEM = 7;

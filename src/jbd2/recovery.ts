@@ -12,6 +12,7 @@ import { crc32Be } from "../lib/crc32.js";
 import type { LogBlk, Pblk, Tid } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
 import { LogReader, type JournalBlocks, type JournalGeometry, type LogBlock } from "./log.js";
+import { nextTid, tidAtLeast } from "./tid.js";
 
 /** Where replayed blocks go. */
 export interface ReplayTarget {
@@ -28,13 +29,6 @@ export interface RecoveryResult {
   readonly replayedCount: number;
   readonly revokedCount: number;
 }
-
-/** Transaction ids compare modulo 2^32. */
-export function tidAtLeast(a: Tid, b: Tid): boolean {
-  return ((a - b) | 0) >= 0;
-}
-
-const nextTid = (tid: Tid): Tid => (tid + 1) >>> 0;
 
 /** What a walk meets. Returning false ends it. */
 interface LogVisitor {
@@ -92,6 +86,11 @@ export function* recover(blocks: JournalBlocks, geometry: JournalGeometry, targe
   const damage = scan.damage ?? replay.damage;
   if (damage !== undefined) throw damage;
   return { endTid: scan.endTid, transactionCount: (scan.endTid - geometry.sequence) >>> 0, replayedCount: replay.replayedCount, revokedCount: replay.revokedCount };
+}
+
+/** The transaction behind the last whole one of a log that is not replayed. */
+export function* findLogEnd(blocks: JournalBlocks, geometry: JournalGeometry): Task<Tid> {
+  return (yield* scanPass(new LogReader(blocks, geometry.maxlen), geometry, false)).endTid;
 }
 
 /** Finds the first transaction that is not whole. */

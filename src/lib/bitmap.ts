@@ -12,6 +12,19 @@ export function clearBit(bitmap: Uint8Array, bit: number): void {
   bitmap[bit >>> 3] = bitmap[bit >>> 3]! & ~(1 << (bit & 7));
 }
 
+/** Makes `count` bits from `from` on set, or clear. */
+export function fillBits(bitmap: Uint8Array, from: number, count: number, isSet: boolean): void {
+  const change = isSet ? setBit : clearBit;
+  const end = from + count;
+  let bit = from;
+  while (bit < end && (bit & 7) !== 0) change(bitmap, bit++);
+  if (end - bit >= 8) {
+    bitmap.fill(isSet ? 0xff : 0, bit >>> 3, end >>> 3);
+    bit = end & ~7;
+  }
+  while (bit < end) change(bitmap, bit++);
+}
+
 /** The first clear bit in from .. end - 1, or -1. Whole bytes of ones are passed at once. */
 export function findClearBit(bitmap: Uint8Array, from: number, end: number): number {
   for (let bit = from; bit < end;) {

@@ -2,6 +2,7 @@
  * Case folding of names as Linux does it for casefold directories (utf8-12.1, "nfdicf"): full folding, default ignorable code points left out, canonical decomposition. A name with invalid
  * UTF-8 has no folding, and is compared by its bytes. A code point that 12.1 does not know stays as it is. Source: fs/unicode/mkutf8data.c, fs/unicode/utf8-norm.c.
  */
+import { bytesEqual } from "./bytes.js";
 import { ASSIGNED, FOLDS, FULL_FOLDS, IGNORABLE } from "./casefold-table.js";
 import { decode, encode, isValidUtf8 } from "./utf8.js";
 
@@ -47,6 +48,8 @@ function contains(edges: readonly number[], code: number): boolean {
 
 /** The folded name; undefined: it has none. */
 export function casefold(name: Uint8Array): Uint8Array | undefined {
+  const ascii = foldAscii(name);
+  if (ascii !== undefined) return ascii;
   if (!isValidUtf8(name)) return undefined;
   tables ??= loadTables();
   const { assigned, ignorable, folds } = tables;
@@ -71,4 +74,29 @@ function fold(folds: ReadonlyMap<number, string>, char: string, code: number): s
   const to = folds.get(code);
   if (to === undefined) return char;
   return [...to.normalize("NFD")].map((part) => folds.get(part.codePointAt(0)!) ?? part).join("");
+}
+
+/** Whether `name` folds to `folded`. What is ASCII at its end, most often all of it, need not be folded for that. */
+export function foldsTo(name: Uint8Array, folded: Uint8Array): boolean {
+  let length = name.length;
+  let left = folded.length;
+  while (length > 0 && name[length - 1]! < 0x80) {
+    if (left === 0 || lowerCase(name[--length]!) !== folded[--left]) return false;
+  }
+  if (length === 0) return left === 0;
+  const rest = casefold(name.subarray(0, length));
+  return rest !== undefined && bytesEqual(rest, folded.subarray(0, left));
+}
+
+const lowerCase = (char: number): number => (char >= 0x41 && char <= 0x5a ? char + 0x20 : char);
+
+/** Most names are ASCII, of which only capitals change; undefined: this one is not. */
+function foldAscii(name: Uint8Array): Uint8Array | undefined {
+  const folded = name.slice();
+  for (let at = 0; at < folded.length; at++) {
+    const char = folded[at]!;
+    if (char >= 0x80) return undefined;
+    folded[at] = lowerCase(char);
+  }
+  return folded;
 }

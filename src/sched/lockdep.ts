@@ -33,28 +33,27 @@ function heldNow(): HeldLock[] {
 }
 
 /** Called before a lock is taken, whether or not it must wait. @throws LockOrderError. */
-export function beforeAcquire(lock: ClassedLock): void {
-  for (const { lock: other } of heldNow()) {
-    const before = other as ClassedLock;
-    if (before === lock) throw new LockOrderError(`${lock.name} is taken twice by ${currentTask()?.name ?? "plain code"}`);
-    if (before.lockClass === lock.lockClass) {
-      throw new LockOrderError(`${lock.name} is taken while ${before.name} is held: two locks of the class ${lock.lockClass.name} need a subclass`);
+export function beforeAcquire(lock: ClassedLock, lockClass = lock.lockClass): void {
+  for (const before of heldNow()) {
+    if (before.lock === lock) throw new LockOrderError(`${lock.name} is taken twice by ${currentTask()?.name ?? "plain code"}`);
+    if (before.lockClass === lockClass) {
+      throw new LockOrderError(`${lock.name} is taken while ${before.lock.name} is held: two locks of the class ${lockClass.name} need a subclass`);
     }
-    learn(before, lock);
+    learn(before, lock, lockClass);
   }
 }
 
-function learn(before: ClassedLock, after: ClassedLock): void {
+function learn(before: HeldLock, after: ClassedLock, afterClass: LockClass): void {
   let successors = order.get(before.lockClass);
-  if (successors?.has(after.lockClass) === true) return;
-  const path = findPath(after.lockClass, before.lockClass);
+  if (successors?.has(afterClass) === true) return;
+  const path = findPath(afterClass, before.lockClass);
   const seen = here();
   if (path !== undefined) {
     const known = path.map(({ from, to, stack }) => `${from.name} before ${to.name}, seen at\n${stack}`).join("\n");
-    throw new LockOrderError(`${after.name} is taken while ${before.name} is held, at\n${seen}\nbut the order known is ${known}`);
+    throw new LockOrderError(`${after.name} is taken while ${before.lock.name} is held, at\n${seen}\nbut the order known is ${known}`);
   }
   if (successors === undefined) order.set(before.lockClass, successors = new Map());
-  successors.set(after.lockClass, seen);
+  successors.set(afterClass, seen);
 }
 
 interface Step { readonly from: LockClass; readonly to: LockClass; readonly stack: string }
@@ -75,8 +74,8 @@ function findPath(from: LockClass, to: LockClass, visited = new Set<LockClass>()
 /** Whether the stack is kept for each lock taken, for reports; costly, so off. */
 export const settings = { keepStacks: false };
 
-export function afterAcquire(lock: ClassedLock, mode: string, held: HeldLock[] = heldNow()): void {
-  held.push({ lock, mode, stack: settings.keepStacks ? here() : undefined });
+export function afterAcquire(lock: ClassedLock, mode: string, lockClass = lock.lockClass): void {
+  heldNow().push({ lock, lockClass, mode, stack: settings.keepStacks ? here() : undefined });
 }
 
 /** @throws AssertionError who releases does not hold it. */

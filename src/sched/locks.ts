@@ -33,16 +33,16 @@ abstract class QueuedLock implements ClassedLock {
     });
   }
 
-  protected tryAcquire(mode: Mode): boolean {
-    beforeAcquire(this);
+  protected tryAcquire(mode: Mode, lockClass: LockClass = this.lockClass): boolean {
+    beforeAcquire(this, lockClass);
     if (this.waiters.length > 0 || !this.isFreeFor(mode)) return false;
     this.holders.push({ context: currentTask(), mode });
-    afterAcquire(this, mode);
+    afterAcquire(this, mode, lockClass);
     return true;
   }
 
-  protected *acquire(mode: Mode): Task<void> {
-    if (this.tryAcquire(mode)) return;
+  protected *acquire(mode: Mode, lockClass: LockClass = this.lockClass): Task<void> {
+    if (this.tryAcquire(mode, lockClass)) return;
     const context = currentTask();
     if (context?.scheduler === undefined) throw new AssertionError(`${this.name}: only a task can wait`);
     const waiter: Waiter = { context, mode, isGranted: false };
@@ -54,7 +54,7 @@ abstract class QueuedLock implements ClassedLock {
       // Thrown awake by a deadlock report: it waits no longer.
       if (!waiter.isGranted) this.waiters.splice(this.waiters.indexOf(waiter), 1);
     }
-    afterAcquire(this, mode);
+    afterAcquire(this, mode, lockClass);
   }
 
   protected releaseAs(mode: Mode): void {
@@ -88,11 +88,12 @@ abstract class QueuedLock implements ClassedLock {
 }
 
 export class RwSem extends QueuedLock {
-  tryRead(): boolean { return this.tryAcquire("read"); }
-  *read(): Task<void> { yield* this.acquire("read"); }
+  // A subclass is given where two locks of one class are held at a time.
+  tryRead(lockClass?: LockClass): boolean { return this.tryAcquire("read", lockClass); }
+  *read(lockClass?: LockClass): Task<void> { yield* this.acquire("read", lockClass); }
   unlockRead(): void { this.releaseAs("read"); }
-  tryWrite(): boolean { return this.tryAcquire("write"); }
-  *write(): Task<void> { yield* this.acquire("write"); }
+  tryWrite(lockClass?: LockClass): boolean { return this.tryAcquire("write", lockClass); }
+  *write(lockClass?: LockClass): Task<void> { yield* this.acquire("write", lockClass); }
   unlockWrite(): void { this.releaseAs("write"); }
 
   /** From writing to reading, without letting another writer in between. */

@@ -4,11 +4,14 @@
  * resume: lock ownership hangs on it. A sleep from which nobody can wake is reported with names, locks and stacks.
  */
 import { AssertionError, FsError } from "../lib/errno.js";
+import type { LockClass } from "./lock-classes.js";
 import type { Io, Sleepable, Task, Wait } from "./task.js";
 
 /** A lock that a task holds, and where it took it. */
 export interface HeldLock {
   readonly lock: Sleepable;
+  /** The lock's own class, or the subclass under which it was taken. */
+  readonly lockClass: LockClass;
   readonly mode: string;
   readonly stack: string | undefined;
 }

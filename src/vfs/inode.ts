@@ -5,6 +5,7 @@
  */
 import type { FsError } from "../lib/errno.js";
 import type { Ino, Lblk, Pblk } from "../lib/numbers.js";
+import type { Mutex, RwSem } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
 
 /** Seconds since 1970 (may be negative, may pass 2038) and nanoseconds, 0..999999999. */
@@ -22,6 +23,10 @@ export const S_IFBLK = 0o060000;
 export const S_IFDIR = 0o040000;
 export const S_IFCHR = 0o020000;
 export const S_IFIFO = 0o010000;
+export const S_ISUID = 0o4000;
+export const S_ISGID = 0o2000;
+export const S_ISVTX = 0o1000;
+export const S_IXGRP = 0o0010;
 
 /** File type of a directory entry, as getdents gives it; DT_UNKNOWN means: look at the inode. */
 export const DT_UNKNOWN = 0;
@@ -45,6 +50,50 @@ export interface FileExtent {
   /** Allocated, but reads as zeroes. */
   readonly unwritten: boolean;
 }
+
+/** What a new inode is to be. */
+export interface NewInode {
+  /** Type and permission bits, the umask not applied: a directory's default ACL takes its place. */
+  readonly mode: number;
+  readonly umask: number;
+  readonly uid: number;
+  readonly gid: number;
+  /** Of a symbolic link. */
+  readonly target?: Uint8Array | undefined;
+  /** Of a device. */
+  readonly rdev?: { readonly major: number; readonly minor: number } | undefined;
+}
+
+/** What setattr changes; what is left out stays. */
+export interface AttributeChanges {
+  /** Permission bits, with set-id and sticky. */
+  readonly mode?: number | undefined;
+  readonly uid?: number | undefined;
+  readonly gid?: number | undefined;
+  readonly atime?: Timespec | undefined;
+  readonly mtime?: Timespec | undefined;
+  readonly sizeBytes?: number | undefined;
+  readonly projid?: number | undefined;
+}
+
+export interface XattrFlags {
+  /** EEXIST, if it is there already. */
+  readonly create?: boolean | undefined;
+  /** ENODATA, if it is not there. */
+  readonly replace?: boolean | undefined;
+}
+
+/** Flags of fallocate, as in Linux. */
+export const FALLOC_FL_KEEP_SIZE = 0x01;
+export const FALLOC_FL_PUNCH_HOLE = 0x02;
+export const FALLOC_FL_COLLAPSE_RANGE = 0x08;
+export const FALLOC_FL_ZERO_RANGE = 0x10;
+export const FALLOC_FL_INSERT_RANGE = 0x20;
+
+/** Flags of renameat2, as in Linux. */
+export const RENAME_NOREPLACE = 1;
+export const RENAME_EXCHANGE = 2;
+export const RENAME_WHITEOUT = 4;
 
 export interface StatFs {
   readonly type: number;
@@ -100,6 +149,44 @@ export abstract class Inode {
   abstract getxattr(name: Uint8Array): Task<Uint8Array | undefined>;
   /** Full names of all extended attributes, as Linux lists them to root. */
   abstract listxattr(): Task<Uint8Array[]>;
+
+  // Changes. On a filesystem that is only read each is EROFS. The callers (vfs/) hold the locks that are named, and have checked permissions and names.
+
+  /** Makes a file of any kind under a name that is not there. Requires: i_rwsem(w) of this directory. */
+  abstract create(name: Uint8Array, wanted: NewInode): Task<Inode>;
+  /** Makes a file without a name. */
+  abstract createNameless(wanted: NewInode): Task<Inode>;
+  /** Gives `inode` one more name. Requires: i_rwsem(w) of this directory and of the inode. */
+  abstract link(name: Uint8Array, inode: Inode): Task<void>;
+  /** Takes a name away, of a directory if that is empty. Requires: i_rwsem(w) of this directory and of the inode. */
+  abstract unlink(name: Uint8Array, inode: Inode): Task<void>;
+  /** Gives what has `name` here the name `newName` in `newDir`, where `replaced` loses it. Requires: i_rwsem(w) of both directories and of what is replaced. */
+  abstract rename(name: Uint8Array, inode: Inode, newDir: Inode, newName: Uint8Array, replaced: Inode | undefined, whiteout: NewInode | undefined): Task<void>;
+  abstract exchange(name: Uint8Array, inode: Inode, newDir: Inode, newName: Uint8Array, newInode: Inode): Task<void>;
+  abstract isEmpty(): Task<boolean>;
+  /** Requires: i_rwsem(w). @throws FsError EFBIG, EINVAL, ENOSPC, EOPNOTSUPP. */
+  abstract setattr(changes: AttributeChanges): Task<void>;
+  /** Sets i_flags as chattr does. Requires: i_rwsem(w). */
+  abstract setFlags(flags: number): Task<void>;
+  /** Sets, or with undefined removes, an extended attribute. Requires: i_rwsem(w). @throws FsError EEXIST, ENODATA, ENOSPC, E2BIG, ERANGE, EOPNOTSUPP, EPERM. */
+  abstract setxattr(name: Uint8Array, value: Uint8Array | undefined, flags: XattrFlags): Task<void>;
+  /** Writes all of `data`, into memory; fsync makes it durable. Requires: i_rwsem(w). @throws FsError ENOSPC, EFBIG, EIO. */
+  abstract write(offsetBytes: number, data: Uint8Array): Task<void>;
+  /** Requires: i_rwsem(w). @throws FsError EINVAL, EOPNOTSUPP, ENOSPC, EFBIG. */
+  abstract fallocate(mode: number, offsetBytes: number, lengthBytes: number): Task<void>;
+  /** The first byte at or behind an offset that is data or in a hole. @throws FsError ENXIO there is none. */
+  abstract seek(offsetBytes: number, wanted: "data" | "hole"): Task<number>;
+  /** Returns when the file is on stable storage; with `dataOnly` only what is needed to read its data. */
+  abstract fsync(dataOnly: boolean): Task<void>;
+  /** Everything of it that is in memory alone goes to the device, and nothing stays: what direct I/O asks for. */
+  abstract settle(): Task<void>;
+
+  /** Open files and other holders: above 0 it stays, even without a name. */
+  i_count = 0;
+  abstract readonly i_rwsem: RwSem;
+  /** Called when a name or a holder is gone: an inode that has neither is deleted. Holds no lock. */
+  abstract release(): Task<void>;
+
   /** What is mapped behind blocks lblk .. lblk + count - 1, ascending; holes are left out. At most `limit` records. */
   abstract fiemap(lblk: Lblk, count: number, limit?: number): Task<FileExtent[]>;
 }
@@ -110,6 +197,14 @@ export interface SuperBlock {
   /** Brings an inode in. @throws CorruptionError the inode is damaged or not in use. */
   iget(ino: Ino): Task<Inode>;
   statfs(): Task<StatFs>;
+  readonly isWritable: boolean;
+  /** EROFS, unless it may be written. */
+  checkWritable(): void;
+  /** One rename of a directory at a time. */
+  readonly s_vfs_rename_mutex: Mutex;
+  now(): Timespec;
+  /** Everything that was done so far becomes durable. */
+  sync(): Task<void>;
   /** Damage that was met and did not stop the reader. */
   readonly warnings: readonly FsError[];
 }

@@ -5,6 +5,7 @@
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
 import type { Inode } from "./inode.js";
+import { checkPermission, isPrivileged, MAY_EXEC, ROOT, type Credentials } from "./permission.js";
 
 /** Links followed in one walk before it is ELOOP (MAXSYMLINKS). */
 const LINKS_MAX = 40;
@@ -60,42 +61,115 @@ function splitPath(path: Uint8Array): Uint8Array[] {
 const isDot = (name: Uint8Array): boolean => name.length === 1 && name[0] === DOT;
 const isDotDot = (name: Uint8Array): boolean => name.length === 2 && name[0] === DOT && name[1] === DOT;
 
+/** Where a name is to be made or removed. */
+export interface LastName {
+  readonly dir: Dentry;
+  readonly name: Uint8Array;
+  /** False: the path ends in "." or "..", or is the root. */
+  readonly isPlain: boolean;
+  readonly isDotDot: boolean;
+  /** The path ends in a slash. */
+  readonly mustBeDirectory: boolean;
+}
+
+export interface WalkOptions {
+  /** Whether a symbolic link in the last place is followed; one that is followed by a slash always is. */
+  readonly followLast: boolean;
+  readonly cred?: Credentials | undefined;
+}
+
+/** A walk on its way: what remains to be walked, last part first, as a link's target is pushed on top. */
+class Walk {
+  rest: Uint8Array[];
+  at: Dentry;
+  mustBeDirectory: boolean;
+  private linksLeft = LINKS_MAX;
+
+  constructor(private readonly root: Dentry, base: Dentry, path: Uint8Array, private readonly cred: Credentials) {
+    if (path.length === 0) throw new FsError("ENOENT");
+    if (path.length >= PATH_MAX) throw new FsError("ENAMETOOLONG");
+    this.rest = splitPath(path).reverse();
+    this.mustBeDirectory = path[path.length - 1] === SLASH;
+    this.at = path[0] === SLASH ? root : base;
+  }
+
+  /** Takes the next part, a link's target in its place. */
+  *step(followLast: boolean): Task<void> {
+    const name = this.rest.pop()!;
+    const dir = this.at.d_inode;
+    yield* this.checkSearch();
+    if (isDot(name)) return;
+    if (isDotDot(name)) {
+      this.at = this.at.d_parent;
+      return;
+    }
+    if (name.length > NAME_MAX) throw new FsError("ENAMETOOLONG");
+    const inode = yield* lookupLocked(dir, name);
+    if (inode === undefined) throw new FsError("ENOENT");
+    if (inode.isSymlink() && (this.rest.length > 0 || followLast || this.mustBeDirectory)) yield* this.follow(inode);
+    else this.at = new Dentry(inode, name, this.at);
+  }
+
+  /** @throws FsError ENOTDIR, EACCES. */
+  *checkSearch(): Task<void> {
+    const { d_inode: dir } = this.at;
+    if (!dir.isDirectory()) throw new FsError("ENOTDIR");
+    if (!isPrivileged(this.cred)) yield* checkPermission(dir, this.cred, MAY_EXEC);
+  }
+
+  *follow(link: Inode): Task<void> {
+    if (this.linksLeft-- === 0) throw new FsError("ELOOP");
+    const target = yield* link.readlink();
+    if (target.length === 0) throw new FsError("ENOENT");
+    if (target[0] === SLASH) this.at = this.root;
+    if (this.rest.length === 0 && target[target.length - 1] === SLASH) this.mustBeDirectory = true;
+    this.rest = this.rest.concat(splitPath(target).reverse());
+  }
+}
+
+/** A look-up that does not meet a change half done. */
+function* lookupLocked(dir: Inode, name: Uint8Array): Task<Inode | undefined> {
+  if (!dir.i_sb.isWritable) return yield* dir.lookup(name);
+  if (!dir.i_rwsem.tryRead()) yield* dir.i_rwsem.read();
+  try {
+    return yield* dir.lookup(name);
+  } finally {
+    dir.i_rwsem.unlockRead();
+  }
+}
+
 /**
  * Walks `path` from `base` (from the root, if the path is absolute).
  *
- * @param followLast whether a symbolic link in the last place is followed; one that is followed by a slash always is.
- * @throws FsError ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG; whatever the directories on the way throw.
+ * @throws FsError ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES; whatever the directories on the way throw.
  */
-export function* pathLookup(root: Dentry, base: Dentry, path: Uint8Array, followLast: boolean): Task<Dentry> {
-  if (path.length === 0) throw new FsError("ENOENT");
-  if (path.length >= PATH_MAX) throw new FsError("ENAMETOOLONG");
-  // What remains to be walked, last part first: a link's target is pushed on top.
-  let rest = splitPath(path).reverse();
-  let mustBeDirectory = path[path.length - 1] === SLASH;
-  let at = path[0] === SLASH ? root : base;
-  let linksLeft = LINKS_MAX;
-  while (rest.length > 0) {
-    const name = rest.pop()!;
-    if (!at.d_inode.isDirectory()) throw new FsError("ENOTDIR");
-    if (isDot(name)) continue;
-    if (isDotDot(name)) {
-      at = at.d_parent;
-      continue;
-    }
-    if (name.length > NAME_MAX) throw new FsError("ENAMETOOLONG");
-    const inode = yield* at.d_inode.lookup(name);
-    if (inode === undefined) throw new FsError("ENOENT");
-    if (inode.isSymlink() && (rest.length > 0 || followLast || mustBeDirectory)) {
-      if (linksLeft-- === 0) throw new FsError("ELOOP");
-      const target = yield* inode.readlink();
-      if (target.length === 0) throw new FsError("ENOENT");
-      if (target[0] === SLASH) at = root;
-      if (rest.length === 0 && target[target.length - 1] === SLASH) mustBeDirectory = true;
-      rest = rest.concat(splitPath(target).reverse());
-      continue;
-    }
-    at = new Dentry(inode, name, at);
-  }
-  if (mustBeDirectory && !at.d_inode.isDirectory()) throw new FsError("ENOTDIR");
-  return at;
+export function* pathLookup(root: Dentry, base: Dentry, path: Uint8Array, { followLast, cred = ROOT }: WalkOptions): Task<Dentry> {
+  const walk = new Walk(root, base, path, cred);
+  while (walk.rest.length > 0) yield* walk.step(followLast);
+  if (walk.mustBeDirectory && !walk.at.d_inode.isDirectory()) throw new FsError("ENOTDIR");
+  return walk.at;
 }
+
+/**
+ * Walks to the directory in which `path`'s last name stands or will stand.
+ *
+ * @param followLast whether an existing symbolic link there is followed, so that what it leads to is made or opened.
+ * @throws FsError as pathLookup, but not if only the last name is absent.
+ */
+export function* pathLookupParent(root: Dentry, base: Dentry, path: Uint8Array, { followLast, cred = ROOT }: WalkOptions): Task<LastName> {
+  const walk = new Walk(root, base, path, cred);
+  for (;;) {
+    while (walk.rest.length > 1) yield* walk.step(true);
+    const name = walk.rest[0];
+    if (name === undefined) return { dir: walk.at, name: NO_NAME, isPlain: false, isDotDot: false, mustBeDirectory: walk.mustBeDirectory };
+    yield* walk.checkSearch();
+    const last = { dir: walk.at, name, isPlain: !isDot(name) && !isDotDot(name), isDotDot: isDotDot(name), mustBeDirectory: walk.mustBeDirectory };
+    if (last.isPlain && name.length > NAME_MAX) throw new FsError("ENAMETOOLONG");
+    const inode = followLast && last.isPlain ? yield* lookupLocked(walk.at.d_inode, name) : undefined;
+    if (inode === undefined || !inode.isSymlink()) return last;
+    walk.rest.pop();
+    yield* walk.follow(inode);
+  }
+}
+
+const NO_NAME = new Uint8Array(0);

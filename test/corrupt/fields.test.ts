@@ -7,14 +7,14 @@ import { indexEntries, isIndexed, readRoot } from "../../src/ext4/htree.js";
 import { entryAt, nodeDepth, nodeEntries, readChild, rootNode } from "../../src/ext4/extents.js";
 import { readDirBlock, walkEntries } from "../../src/ext4/dir.js";
 import { findGroupDesc } from "../../src/ext4/groups.js";
-import { findInode, I_BLOCK_AT } from "../../src/ext4/inode.js";
+import { findInode } from "../../src/ext4/inode.js";
 import { openJournal } from "../../src/ext4/journal.js";
 import { ext4_dir_entry_2, ext4_dir_entry_tail } from "../../src/format/dir-entry.js";
 import { ext4_extent, ext4_extent_header, ext4_extent_idx } from "../../src/format/extent.js";
 import { ext4_fc_head, ext4_fc_tl } from "../../src/format/fast-commit.js";
 import { ext4_group_desc } from "../../src/format/group-desc.js";
 import { DX_ROOT_INFO_AT, dx_countlimit, dx_entry, dx_root_info } from "../../src/format/htree.js";
-import { EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, ext4_inode } from "../../src/format/inode.js";
+import { EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, ext4_inode, I_BLOCK_AT } from "../../src/format/inode.js";
 import {
   commit_header, jbd2_journal_revoke_header_s, JBD2_COMMIT_BLOCK, JBD2_DESCRIPTOR_BLOCK, JBD2_MAGIC_NUMBER, JBD2_REVOKE_BLOCK, journal_block_tag3_s, journal_header_s, journal_superblock_s,
 } from "../../src/format/jbd2.js";

@@ -7,7 +7,7 @@ import { createHash } from "node:crypto";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { Ext4, type Volume } from "../../src/platform/node/index.js";
+import { Ext4, type OverlayDevice, type Volume } from "../../src/platform/node/index.js";
 import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
 import { linuxTree, ourTree, treeDifferences, type Node, type Tree } from "../support/tree.js";
 
@@ -35,7 +35,7 @@ function recoveredByLinux(image: string): Tree {
 function flatten(volume: Volume, image: string): string {
   const flat = copyOf(image, "flat.img");
   const fd = openSync(flat, "r+");
-  const device = volume.fs.recovery!.device;
+  const device = volume.fs.recovery!.device as OverlayDevice;
   for (const [index, block] of device.changedBlocks) writeSync(fd, block, 0, block.length, index * device.blockBytes);
   closeSync(fd);
   return flat;

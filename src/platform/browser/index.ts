@@ -1,6 +1,6 @@
 /** The package's door for browsers: images in Blobs and Files, in memory, and on web servers. Only promises read the first and the last. */
 import type { BlockDevice } from "../../block/device.js";
-import { MemoryDevice, mountVolume, Scheduler, Volume as CoreVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
+import { credentialsOf, MemoryDevice, mountVolume, Scheduler, Volume as CoreVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
 import { HttpDevice } from "../http-device.js";
 import { BlobDevice } from "./blob-device.js";
 
@@ -16,6 +16,14 @@ export interface OpenOptions extends CoreOptions {
   journalDevice?: Target | undefined;
 }
 
+const clock = {
+  now(): { sec: number; nsec: number } {
+    const milliseconds = Date.now();
+    const sec = Math.floor(milliseconds / 1000);
+    return { sec, nsec: (milliseconds - sec * 1000) * 1_000_000 };
+  },
+};
+const random = (): number => crypto.getRandomValues(new Uint32Array(1))[0]!;
 const READ_STREAM_BYTES = 64 * 1024;
 const host = { wrapBytes: (bytes: Uint8Array): Uint8Array => bytes };
 
@@ -39,19 +47,19 @@ export class Volume extends CoreVolume {
   }
 }
 
-async function deviceFor(target: Target): Promise<BlockDevice> {
+async function deviceFor(target: Target, readOnly = true): Promise<BlockDevice> {
   if (typeof target === "string" || target instanceof URL) return await HttpDevice.open(String(target));
-  if (target instanceof Uint8Array) return new MemoryDevice(target, { readOnly: true });
+  if (target instanceof Uint8Array) return new MemoryDevice(target, { readOnly });
   return target instanceof Blob ? new BlobDevice(target) : target;
 }
 
 export const Ext4 = {
-  /** Mounts an image for reading. @throws CorruptionError, UnsupportedFeatureError, FsError. */
+  /** Mounts an image, by default for reading; `readOnly: false` changes bytes in memory, or a device that can be written. @throws CorruptionError, UnsupportedFeatureError, FsError. */
   async open(target: Target, options: OpenOptions = {}): Promise<Volume> {
     const scheduler = new Scheduler();
-    const device = await deviceFor(target);
-    const journal = options.journalDevice === undefined ? undefined : await deviceFor(options.journalDevice);
-    const fs = await scheduler.runAsync(mountVolume(device, options, journal), "mount");
-    return new Volume(fs, scheduler, host, journal === undefined ? [device] : [device, journal]);
+    const device = await deviceFor(target, options.readOnly);
+    const journal = options.journalDevice === undefined ? undefined : await deviceFor(options.journalDevice, options.readOnly);
+    const fs = await scheduler.runAsync(mountVolume(device, { clock, random, ...options }, journal), "mount");
+    return new Volume(fs, scheduler, host, journal === undefined ? [device] : [device, journal], credentialsOf(options));
   },
 };

@@ -1,9 +1,10 @@
-/** The package's door for Node: images in files and on block devices, Buffers, streams. */
-import { Readable, type ReadableOptions } from "node:stream";
+/** The package's door for Node: images in files and on block devices, Buffers, streams, the host's clock, and a timer that writes back. */
+import { Readable, Writable, type ReadableOptions } from "node:stream";
 import type { BlockDevice } from "../../block/device.js";
-import { mountVolume, Scheduler, Volume as CoreVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
+import { credentialsOf, mountVolume, Scheduler, writebackAged, Volume as CoreVolume, type EngineVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
 import { HttpDevice } from "../http-device.js";
 import { FileDevice } from "./file-device.js";
+import { hostClock, hostRandom } from "./host.js";
 
 export * from "../../api/index.js";
 export { BlobDevice } from "../browser/blob-device.js";
@@ -24,6 +25,18 @@ export interface ReadStreamOptions {
   encoding?: BufferEncoding | undefined;
 }
 
+export interface WriteStreamOptions {
+  flags?: string | number | undefined;
+  mode?: number | undefined;
+  /** First byte to be written. Default: where `flags` say. */
+  start?: number | undefined;
+  highWaterMark?: number | undefined;
+  encoding?: BufferEncoding | undefined;
+  /** True: the stream is finished when the file is on stable storage. */
+  flush?: boolean | undefined;
+}
+
+const WRITEBACK_INTERVAL_MS = 5000;
 const READ_STREAM_BYTES = 64 * 1024;
 const host = { wrapBytes: (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
 
@@ -50,25 +63,71 @@ export class Volume extends CoreVolume {
     if (encoding !== undefined) streamOptions.encoding = encoding;
     return new Readable(streamOptions);
   }
+
+  createWriteStream(path: PathLike, options: WriteStreamOptions | BufferEncoding = {}): Writable {
+    const { flags = "w", mode = 0o666, start, flush = false, encoding, highWaterMark } = typeof options === "string" ? { encoding: options } : options;
+    const open = this.promises.open(path, flags, mode);
+    open.catch(() => undefined); // reported by the first write, or the end
+    let position = start;
+    const put = async (data: Buffer): Promise<void> => {
+      await (await open).write(data, 0, data.length, position ?? null);
+      if (position !== undefined) position += data.length;
+    };
+    return new Writable({
+      highWaterMark, defaultEncoding: encoding ?? "utf8", decodeStrings: true,
+      write(chunk: Buffer, _encoding, callback) {
+        put(chunk).then(() => callback(), callback);
+      },
+      writev(chunks, callback) {
+        put(Buffer.concat(chunks.map(({ chunk }) => chunk as Buffer))).then(() => callback(), callback);
+      },
+      final(callback) {
+        (async () => { if (flush) await (await open).sync(); else await open; })().then(() => callback(), callback);
+      },
+      destroy(error, callback) {
+        open.then((handle) => handle.close()).then(() => callback(error), () => callback(error));
+      },
+    });
+  }
 }
 
-async function deviceFor(target: string | BlockDevice): Promise<BlockDevice> {
-  if (typeof target !== "string") return target;
-  return /^https?:\/\//.test(target) ? await HttpDevice.open(target) : FileDevice.open(target);
+/** Every few seconds what is in memory alone is written, as a kernel does it. */
+function startWriteback(volume: Volume): void {
+  if (!volume.fs.isWritable) return;
+  const timer = setInterval(() => {
+    if (!volume.fs.isWritable) clearInterval(timer);
+    else volume.runAsync(writebackAged(volume.fs), "writeback").catch(() => undefined); // the journal remembers, and the next call says it
+  }, WRITEBACK_INTERVAL_MS);
+  timer.unref();
 }
+
+function makeVolume(fs: EngineVolume, scheduler: Scheduler, devices: readonly BlockDevice[], options: OpenOptions): Volume {
+  const volume = new Volume(fs, scheduler, host, devices, credentialsOf(options));
+  startWriteback(volume);
+  return volume;
+}
+
+async function deviceFor(target: string | BlockDevice, readOnly: boolean): Promise<BlockDevice> {
+  if (typeof target !== "string") return target;
+  return /^https?:\/\//.test(target) ? await HttpDevice.open(target) : FileDevice.open(target, { readOnly });
+}
+
+const withDefaults = (options: OpenOptions): OpenOptions => ({ clock: hostClock, random: hostRandom, ...options });
 
 export const Ext4 = {
   /**
-   * Mounts an image for reading. The image is never written, whatever its journal holds.
-   * @param target a file's path, a block device's path, a http(s) URL, or a device.
+   * Mounts an image, by default for reading: then it is never written, whatever its journal holds. With `readOnly: false` it may be changed; its journal is recovered first. Close it, or the next
+   * mount has to recover what was synced and loses the rest.
+   * @param target a file's path, a block device's path, a http(s) URL (for reading), or a device.
    * @throws CorruptionError, UnsupportedFeatureError, FsError; Node's own error if the file cannot be opened.
    */
   async open(target: string | BlockDevice, options: OpenOptions = {}): Promise<Volume> {
     const scheduler = new Scheduler();
-    const devices = [await deviceFor(target)];
+    const readOnly = options.readOnly ?? true;
+    const devices = [await deviceFor(target, readOnly)];
     try {
-      if (options.journalDevice !== undefined) devices.push(await deviceFor(options.journalDevice));
-      return new Volume(await scheduler.runAsync(mountVolume(devices[0]!, options, devices[1]), "mount"), scheduler, host, devices);
+      if (options.journalDevice !== undefined) devices.push(await deviceFor(options.journalDevice, readOnly));
+      return makeVolume(await scheduler.runAsync(mountVolume(devices[0]!, withDefaults(options), devices[1]), "mount"), scheduler, devices, options);
     } catch (error) {
       for (const device of devices) await scheduler.runAsync(device.close());
       throw error;
@@ -78,11 +137,11 @@ export const Ext4 = {
   /** The same at once. A URL cannot be opened so. */
   openSync(target: string | BlockDevice, options: OpenOptions = {}): Volume {
     const scheduler = new Scheduler();
-    const open = (where: string | BlockDevice): BlockDevice => (typeof where === "string" ? FileDevice.open(where) : where);
+    const open = (where: string | BlockDevice): BlockDevice => (typeof where === "string" ? FileDevice.open(where, { readOnly: options.readOnly ?? true }) : where);
     const devices = [open(target)];
     try {
       if (options.journalDevice !== undefined) devices.push(open(options.journalDevice));
-      return new Volume(scheduler.runSync(mountVolume(devices[0]!, options, devices[1]), "mount"), scheduler, host, devices);
+      return makeVolume(scheduler.runSync(mountVolume(devices[0]!, withDefaults(options), devices[1]), "mount"), scheduler, devices, options);
     } catch (error) {
       for (const device of devices) scheduler.runSync(device.close());
       throw error;

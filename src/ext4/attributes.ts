@@ -1,0 +1,71 @@
+/** Changing what an inode says of a file: mode, owner, times, flags. Permissions are the caller's business. Source: ext4_setattr (fs/ext4/inode.c), ext4_ioctl_setflags (fs/ext4/ioctl.c). */
+import {
+  EXT4_APPEND_FL, EXT4_CASEFOLD_FL, EXT4_COMPR_FL, EXT4_DAX_FL, EXT4_DIRSYNC_FL, EXT4_EXTENTS_FL, EXT4_IMMUTABLE_FL, EXT4_JOURNAL_DATA_FL, EXT4_NOATIME_FL, EXT4_NODUMP_FL, EXT4_NOTAIL_FL,
+  EXT4_PROJINHERIT_FL, EXT4_SECRM_FL, EXT4_SYNC_FL, EXT4_TOPDIR_FL, EXT4_UNRM_FL,
+} from "../format/inode.js";
+import { INCOMPAT } from "../format/features.js";
+import { LogJournal } from "../jbd2/log-journal.js";
+import { FsError } from "../lib/errno.js";
+import type { Task } from "../sched/task.js";
+import type { AttributeChanges } from "../vfs/inode.js";
+import { aclChmod } from "./acl.js";
+import { isEmptyDirectory } from "./dir-write.js";
+import { INODE_CREDITS } from "./file-write.js";
+import type { Ext4Inode } from "./inode.js";
+import type { Ext4 } from "./super.js";
+import { setSize } from "./truncate.js";
+import { writebackInode } from "./writeback.js";
+import { xattrCredits } from "./xattr-write.js";
+
+/** i_flags that chattr may change. */
+const MODIFIABLE = EXT4_SECRM_FL | EXT4_UNRM_FL | EXT4_COMPR_FL | EXT4_SYNC_FL | EXT4_IMMUTABLE_FL | EXT4_APPEND_FL | EXT4_NODUMP_FL | EXT4_NOATIME_FL | EXT4_JOURNAL_DATA_FL | EXT4_NOTAIL_FL |
+  EXT4_DIRSYNC_FL | EXT4_TOPDIR_FL | EXT4_DAX_FL | EXT4_PROJINHERIT_FL | EXT4_CASEFOLD_FL;
+const PERMISSIONS = 0o7777;
+const ACL_BYTES_MAX = 1024;
+
+/** Requires: inode.i_rwsem(w). @throws FsError EFBIG, EINVAL, ENOSPC. */
+export function* setAttributes(fs: Ext4, inode: Ext4Inode, changes: AttributeChanges): Task<void> {
+  const { mode, uid, gid, atime, mtime, sizeBytes, projid } = changes;
+  if (sizeBytes !== undefined) yield* setSize(fs, inode, sizeBytes);
+  if ([mode, uid, gid, atime, mtime, projid].every((change) => change === undefined)) return;
+  if (projid !== undefined && projid !== inode.i_projid && !fs.sb.hasProject) throw new FsError("EOPNOTSUPP", "the filesystem has no project feature");
+  yield* fs.change(INODE_CREDITS + xattrCredits(fs, ACL_BYTES_MAX), function* (handle) {
+    if (mode !== undefined) inode.i_mode = (inode.i_mode & ~PERMISSIONS) | (mode & PERMISSIONS);
+    inode.i_uid = uid ?? inode.i_uid;
+    inode.i_gid = gid ?? inode.i_gid;
+    inode.i_atime = atime ?? inode.i_atime;
+    inode.i_mtime = mtime ?? inode.i_mtime;
+    inode.i_projid = projid ?? inode.i_projid;
+    inode.i_ctime = fs.now();
+    yield* inode.markDirty(handle);
+    if (mode !== undefined && !inode.isSymlink()) yield* aclChmod(handle, fs, inode);
+  });
+}
+
+/** Sets the flags that chattr may change; the others must be as they are. Requires: inode.i_rwsem(w). @throws FsError EOPNOTSUPP, ENOTEMPTY, ENOTDIR. */
+export function* setFlags(fs: Ext4, inode: Ext4Inode, flags: number): Task<void> {
+  const changed = (flags ^ inode.i_flags) >>> 0;
+  if (((changed & ~MODIFIABLE) & ~EXT4_EXTENTS_FL) >>> 0 !== 0 || (changed & EXT4_EXTENTS_FL) !== 0) throw new FsError("EOPNOTSUPP", "these flags cannot be changed");
+  if ((changed & EXT4_CASEFOLD_FL) !== 0) yield* checkCasefold(fs, inode);
+  if ((changed & EXT4_JOURNAL_DATA_FL) !== 0 && inode.isRegular()) yield* settleData(fs, inode);
+  yield* fs.change(INODE_CREDITS, function* (handle) {
+    inode.i_flags = (inode.i_flags & ~MODIFIABLE) | (flags & MODIFIABLE);
+    inode.i_ctime = fs.now();
+    yield* inode.markDirty(handle);
+  });
+}
+
+/** Names are filed by their folded form or not: only a directory without names can change. */
+function* checkCasefold(fs: Ext4, inode: Ext4Inode): Task<void> {
+  if (!fs.sb.has(INCOMPAT.casefold, "incompat")) throw new FsError("EOPNOTSUPP", "the filesystem has no casefold feature");
+  if (!inode.isDirectory()) throw new FsError("ENOTDIR");
+  if (!(yield* isEmptyDirectory(fs, inode))) throw new FsError("ENOTEMPTY");
+}
+
+/** Before data takes the other way: pages are written and dropped, and what the log has is brought home, where pages will be read from. */
+function* settleData(fs: Ext4, inode: Ext4Inode): Task<void> {
+  yield* writebackInode(fs, inode);
+  inode.i_mapping.drop();
+  yield* fs.journal.commitAll();
+  if (fs.journal instanceof LogJournal) yield* fs.journal.checkpoint();
+}

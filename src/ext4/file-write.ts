@@ -1,0 +1,150 @@
+/**
+ * Writing a regular file. A write goes into the page cache; where the file has no block yet, space is promised and chosen when the data is written back (delayed allocation), so that a file
+ * written in small pieces lands in few extents. Files with journaled data write into the buffer cache, inside a handle. Source: fs/ext4/inode.c (ext4_da_write_begin), fs/ext4/file.c.
+ */
+import { EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { RO_COMPAT } from "../format/features.js";
+import { FsError } from "../lib/errno.js";
+import type { Lblk } from "../lib/numbers.js";
+import type { AddressSpace, Folio } from "../mm/address-space.js";
+import { assertHeld } from "../sched/lockdep.js";
+import type { Task } from "../sched/task.js";
+import { readFolio } from "./file.js";
+import { writeInline } from "./inline-write.js";
+import type { Ext4Inode } from "./inode.js";
+import { journalsData, writeJournaledData } from "./journaled-data.js";
+import { mapBlocks } from "./map.js";
+import type { Ext4 } from "./super.js";
+import { withSpaceRetry } from "./space.js";
+import { writebackSome } from "./writeback.js";
+
+/** Files from this size on must be announced in the superblock. */
+const LARGE_FILE_BYTES = 2 ** 31;
+/** Credits of a handle that changes one inode and perhaps the superblock. */
+export const INODE_CREDITS = 3;
+/** A write is cut into pieces of so many bytes, so that neither memory nor reservations pile up. */
+const PIECE_BYTES_MAX = 4 * 2 ** 20;
+
+/** The largest size that the inode's map allows. */
+export function sizeBytesMax(fs: Ext4, inode: Ext4Inode): number {
+  return fs.mapEnd(inode) * fs.blockBytes;
+}
+
+/**
+ * Writes all of `data`, or throws; what was written before an error stays, and the caller sees it in i_size.
+ * Requires: inode.i_rwsem(w). Takes: jbd2_handle, i_data_sem.
+ * @throws FsError ENOSPC nothing of the failing piece was written; EFBIG; EIO.
+ */
+export function* writeData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
+  assertHeld(inode.i_rwsem, "write");
+  if (data.length === 0) return;
+  if (offsetBytes + data.length > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
+  for (let done = 0; done < data.length;) {
+    const piece = data.subarray(done, done + PIECE_BYTES_MAX);
+    yield* writePiece(fs, inode, offsetBytes + done, piece);
+    done += piece.length;
+    if (fs.pageCache.hasTooMuchDirty) yield* writebackSome(fs);
+  }
+}
+
+function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
+  if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* writeInline(fs, inode, offsetBytes, data))) return;
+  if (journalsData(fs, inode)) return yield* writeJournaledData(fs, inode, offsetBytes, data);
+  if (offsetBytes > inode.i_size) yield* zeroTail(fs, inode, inode.i_size);
+  yield* withSpaceRetry(fs, () => fillFolios(fs, inode, offsetBytes, data));
+  yield* stampWrite(fs, inode, offsetBytes + data.length);
+}
+
+/** Size and times in memory and in a handle. The size on disk follows when the data is there. */
+export function* stampWrite(fs: Ext4, inode: Ext4Inode, endBytes: number): Task<void> {
+  yield* fs.change(INODE_CREDITS, function* (handle) {
+    inode.i_mtime = inode.i_ctime = fs.now();
+    inode.i_size = Math.max(inode.i_size, endBytes);
+    if (endBytes > LARGE_FILE_BYTES && !fs.sb.has(RO_COMPAT.large_file, "roCompat")) {
+      fs.sb.setFeature("roCompat", RO_COMPAT.large_file, true);
+      yield* fs.markSuperDirty(handle);
+    }
+    yield* inode.markDirty(handle);
+  });
+}
+
+/** Copies data into folios and promises space for what has no block. Either all of the piece is taken, or nothing. */
+function* fillFolios(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
+  const { i_mapping: mapping } = inode;
+  const { folioBytes } = mapping;
+  const end = offsetBytes + data.length;
+  const first = Math.floor(offsetBytes / folioBytes);
+  const last = Math.floor((end - 1) / folioBytes);
+  // Folios at the edges are read if they are not overwritten whole; those between need not be.
+  if (offsetBytes % folioBytes !== 0) yield* readFolio(fs, inode, first);
+  if (end % folioBytes !== 0 && end < inode.i_size) yield* readFolio(fs, inode, last);
+  yield* reserveBlocks(fs, inode, offsetBytes, end);
+  for (let index = first; index <= last;) {
+    const folio = mapping.find(index);
+    const count = folio === undefined ? absentFolios(mapping, index, last) : 1;
+    for (const target of folio === undefined ? mapping.create(index, count) : [folio]) copyInto(fs, inode, target, offsetBytes, data);
+    index += count;
+  }
+}
+
+function absentFolios(mapping: AddressSpace, first: number, last: number): number {
+  let count = 1;
+  while (first + count <= last && mapping.find(first + count) === undefined) count++;
+  return count;
+}
+
+/** Promises a cluster for each that has no block and no promise yet. @throws FsError ENOSPC nothing was promised. */
+export function* reserveBlocks(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): Task<void> {
+  const ratio = fs.sb.clusterBlocks;
+  const needed: number[] = [];
+  const end = Math.ceil(endBytes / fs.blockBytes);
+  for (let lblk: Lblk = Math.floor(fromBytes / fs.blockBytes); lblk < end;) {
+    const { state, count } = yield* mapBlocks(fs, inode, lblk, end - lblk);
+    if (state === "hole") {
+      for (let cluster = Math.floor(lblk / ratio); cluster * ratio < lblk + count; cluster++) {
+        const isKnown = inode.delayedClusters.has(cluster) || needed.at(-1) === cluster;
+        if (!isKnown && (ratio === 1 || (yield* clusterBlock(fs, inode, cluster)) === undefined)) needed.push(cluster);
+      }
+    }
+    lblk += count;
+  }
+  if (needed.length === 0) return;
+  if (!fs.allocator.reserve(needed.length)) throw new FsError("ENOSPC");
+  for (const cluster of needed) inode.delayedClusters.add(cluster);
+}
+
+/** With bigalloc: the first block of the disk cluster that the file has for this cluster of its own, if any of its blocks is mapped. */
+export function* clusterBlock(fs: Ext4, inode: Ext4Inode, cluster: number): Task<number | undefined> {
+  const ratio = fs.sb.clusterBlocks;
+  for (let lblk = cluster * ratio; lblk < (cluster + 1) * ratio;) {
+    const { state, pblk, count } = yield* mapBlocks(fs, inode, lblk, (cluster + 1) * ratio - lblk);
+    if (state !== "hole") return pblk - (lblk - cluster * ratio);
+    lblk += count;
+  }
+  return undefined;
+}
+
+function copyInto(fs: Ext4, inode: Ext4Inode, folio: Folio, offsetBytes: number, data: Uint8Array): void {
+  const { i_mapping: mapping } = inode;
+  const start = folio.index * mapping.folioBytes;
+  const from = Math.max(offsetBytes, start);
+  const to = Math.min(offsetBytes + data.length, start + mapping.folioBytes);
+  folio.data.set(data.subarray(from - offsetBytes, to - offsetBytes), from - start);
+  const firstBlock = Math.floor((from - start) / fs.blockBytes);
+  const endBlock = Math.ceil((to - start) / fs.blockBytes);
+  mapping.markDirty(folio, mapping.blockBits(firstBlock, endBlock - firstBlock));
+}
+
+/** The rest of the last block reads as zeroes once the file is longer: what the disk has there may be anything. */
+export function* zeroTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
+  if (sizeBytes % fs.blockBytes === 0) return;
+  const { i_mapping: mapping } = inode;
+  const lblk = Math.floor(sizeBytes / fs.blockBytes);
+  const index = Math.floor(sizeBytes / mapping.folioBytes);
+  const isOnDisk = (yield* mapBlocks(fs, inode, lblk, 1)).state === "written";
+  if (!isOnDisk && mapping.find(index) === undefined) return;
+  const folio = yield* readFolio(fs, inode, index);
+  const inFolio = lblk % mapping.blocksPerFolio;
+  folio.data.fill(0, sizeBytes % mapping.folioBytes, (inFolio + 1) * fs.blockBytes);
+  if (isOnDisk) mapping.markDirty(folio, mapping.blockBits(inFolio, 1));
+}

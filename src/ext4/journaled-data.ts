@@ -1,0 +1,105 @@
+/**
+ * Files whose data is journaled: by their flag, or because the mount says so. A write changes blocks of the file through the buffer cache, in a handle, as if they were metadata: data and map are
+ * whole together. Such files have no pages. Source: ext4_journalled_write_end, ext4_should_journal_data (fs/ext4).
+ */
+import { EXT4_JOURNAL_DATA_FL } from "../format/inode.js";
+import type { Handle } from "../jbd2/handle.js";
+import type { Lblk, Pblk } from "../lib/numbers.js";
+import type { Task } from "../sched/task.js";
+import { clusterBlock, INODE_CREDITS, reserveBlocks } from "./file-write.js";
+import type { Ext4Inode } from "./inode.js";
+import { mapBlocks } from "./map.js";
+import { convertToWritten, insertMapping, mapCredits } from "./map-write.js";
+import { withSpaceRetry } from "./space.js";
+import type { Ext4 } from "./super.js";
+
+/** Blocks of data in one handle. */
+const BLOCKS_PER_HANDLE = 32;
+
+/** Whether the file's data goes through the journal. Encrypted data never does. */
+export function journalsData(fs: Ext4, inode: Ext4Inode): boolean {
+  return inode.isRegular() && fs.journal.hasLog && (fs.dataMode === "journal" || (inode.i_flags & EXT4_JOURNAL_DATA_FL) !== 0);
+}
+
+/** Requires: inode.i_rwsem(w). Takes: jbd2_handle, i_data_sem. */
+export function* writeJournaledData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
+  for (let done = 0; done < data.length;) {
+    const at = offsetBytes + done;
+    const pieceEnd = (Math.floor(at / fs.blockBytes) + BLOCKS_PER_HANDLE) * fs.blockBytes;
+    const piece = data.subarray(done, done + pieceEnd - at);
+    yield* withSpaceRetry(fs, () => writePiece(fs, inode, at, piece));
+    done += piece.length;
+  }
+}
+
+function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
+  const { blockBytes } = fs;
+  const end = offsetBytes + data.length;
+  // All that the piece needs is promised first, so that it is not cut short in its midst.
+  yield* reserveBlocks(fs, inode, offsetBytes, end);
+  try {
+    yield* fs.change(BLOCKS_PER_HANDLE * 2 + mapCredits(fs, inode, 4) + INODE_CREDITS, function* (handle) {
+      if (!inode.i_data_sem.tryWrite()) yield* inode.i_data_sem.write();
+      try {
+        for (let at = offsetBytes; at < end;) {
+          const lblk = Math.floor(at / blockBytes);
+          const inBlock = at - lblk * blockBytes;
+          const length = Math.min(blockBytes - inBlock, end - at);
+          yield* writeBlock(handle, fs, inode, lblk, inBlock, data.subarray(at - offsetBytes, at - offsetBytes + length));
+          at += length;
+        }
+      } finally {
+        inode.i_data_sem.unlockWrite();
+      }
+      inode.i_mtime = inode.i_ctime = fs.now();
+      inode.i_size = Math.max(inode.i_size, end);
+      inode.i_disksize = inode.i_size;
+      inode.i_datasync_tid = handle.transaction.t_tid;
+      yield* inode.markDirty(handle);
+    });
+  } finally {
+    releasePromises(fs, inode);
+  }
+}
+
+function* writeBlock(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: Lblk, inBlock: number, bytes: Uint8Array): Task<void> {
+  const { state, pblk } = yield* mapBlocks(fs, inode, lblk, 1);
+  const isWhole = bytes.length === fs.blockBytes;
+  let block = pblk;
+  if (state === "hole") block = yield* mapNewBlock(handle, fs, inode, lblk);
+  else if (state === "unwritten") yield* convertToWritten(handle, fs, inode, lblk, 1);
+  // What stands behind the file's end on disk may be anything, so a block that the file only now reaches starts as zeroes.
+  const isNew = state !== "written" || lblk * fs.blockBytes >= inode.i_size;
+  const buffer = isNew || isWhole ? handle.getCreateAccess(block) : yield* handle.getWriteAccess(block);
+  if (!isNew && inode.i_size < (lblk + 1) * fs.blockBytes) buffer.data.fill(0, inode.i_size - lblk * fs.blockBytes);
+  buffer.data.set(bytes, inBlock);
+  handle.dirty(buffer);
+}
+
+function* mapNewBlock(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: Lblk): Task<Pblk> {
+  const ratio = fs.sb.clusterBlocks;
+  const cluster = Math.floor(lblk / ratio);
+  const known = ratio > 1 ? yield* clusterBlock(fs, inode, cluster) : undefined;
+  if (known !== undefined) {
+    const pblk = known + lblk - cluster * ratio;
+    yield* insertMapping(handle, fs, inode, { lblk, pblk, count: 1, unwritten: false });
+    return pblk;
+  }
+  const before = lblk === 0 ? undefined : yield* mapBlocks(fs, inode, lblk - 1, 1);
+  const goal = before === undefined || before.state === "hole" ? fs.allocator.goalFor(inode) : before.pblk + 1;
+  const claimed = yield* fs.allocator.claim({ goal, count: ratio, lblk: cluster * ratio, isReserved: true });
+  const pblk = claimed.pblk + lblk - cluster * ratio;
+  try {
+    yield* insertMapping(handle, fs, inode, { lblk, pblk, count: 1, unwritten: false });
+  } catch (error) {
+    fs.allocator.release(claimed);
+    throw error;
+  }
+  yield* fs.allocator.mark(handle, inode, claimed);
+  return pblk;
+}
+
+function releasePromises(fs: Ext4, inode: Ext4Inode): void {
+  fs.allocator.unreserve(inode.delayedClusters.size);
+  inode.delayedClusters.clear();
+}

@@ -1,0 +1,79 @@
+/**
+ * Mounting for writing, and unmounting. Recovery goes home, the journal gets the features that Linux gives it, the superblock says that a crash from here on needs recovery, and inodes that an
+ * earlier crash left without a name are deleted. Source: ext4_fill_super, ext4_setup_super, ext4_put_super (fs/ext4/super.c).
+ */
+import { flush } from "../block/device.js";
+import { UnsupportedFeatureError } from "../format/corruption.js";
+import { COMPAT, featureNames, INCOMPAT, RO_COMPAT, RO_COMPAT_WRITABLE } from "../format/features.js";
+import { EXT4_ERROR_FS, EXT4_VALID_FS, ext4_super_block as S, setSuperblockTime } from "../format/superblock.js";
+import { DirectJournal } from "../jbd2/direct-journal.js";
+import { LogJournal } from "../jbd2/log-journal.js";
+import { FsError } from "../lib/errno.js";
+import type { Task } from "../sched/task.js";
+import { Groups } from "./group-table.js";
+import { InodeAllocator } from "./ialloc.js";
+import { openLogJournal, recoverOntoDevice } from "./journal.js";
+import { BlockAllocator } from "./mballoc.js";
+import { acquireMmp, releaseMmp } from "./mmp.js";
+import { readSuperblock, withRoot } from "./mount.js";
+import { processOrphans } from "./orphan-cleanup.js";
+import { Ext4 } from "./super.js";
+import { syncFilesystem } from "./sync.js";
+
+export function* mountWritable(dirty: Ext4): Task<Ext4> {
+  const { device, options, verifyChecksums } = dirty;
+  checkWritable(dirty);
+  yield* acquireMmp(dirty);
+  const recovery = yield* recoverOntoDevice(dirty);
+  const fs = recovery === undefined ? dirty : new Ext4(device, yield* readSuperblock(device, verifyChecksums), options);
+  const journal = options.isFresh === true ? undefined : yield* openLogJournal(fs);
+  const groups = yield* Groups.load(fs);
+  fs.writable = {
+    journal: journal ?? new DirectJournal(fs.cache, fs.clock, () => flush(device)),
+    allocator: new BlockAllocator(groups),
+    inodeAllocator: new InodeAllocator(groups),
+  };
+  yield* withRoot(fs, recovery);
+  if (options.isFresh === true) return fs;
+  yield* markInUse(fs);
+  yield* processOrphans(fs);
+  return fs;
+}
+
+/** @throws UnsupportedFeatureError, FsError EROFS. */
+function checkWritable({ device, sb, options }: Ext4): void {
+  if (device.readOnly) throw new FsError("EROFS", `${device.name} is open for reading only`);
+  if (options.noload === true && sb.has(INCOMPAT.needs_recovery, "incompat")) throw new FsError("EINVAL", "without recovery a dirty filesystem can only be read");
+  if (sb.has(RO_COMPAT["read-only"], "roCompat")) throw new FsError("EROFS", "the filesystem is marked read-only");
+  const unknown = featureNames("ro_compat", (sb.roCompat & ~RO_COMPAT_WRITABLE) >>> 0);
+  if (unknown.length > 0) throw new UnsupportedFeatureError(unknown, `the filesystem can be read here, but not written, as it has ${unknown.join(", ")}`);
+}
+
+/** From here on a crash needs recovery, and a filesystem without a journal needs e2fsck. */
+function* markInUse(fs: Ext4): Task<void> {
+  const { sb } = fs;
+  const { view } = sb;
+  if (sb.hasJournal) sb.setFeature("incompat", INCOMPAT.needs_recovery, true);
+  else S.s_state.set(view, 0, S.s_state.get(view, 0) & ~EXT4_VALID_FS);
+  if (sb.has(COMPAT.orphan_file, "compat")) sb.setFeature("roCompat", RO_COMPAT.orphan_present, true);
+  S.s_mnt_count.set(view, 0, S.s_mnt_count.get(view, 0) + 1);
+  setSuperblockTime("s_mtime", view, 0, fs.clock.now().sec);
+  yield* fs.writeSuperblock();
+}
+
+/** Writes everything, and leaves the filesystem as one that needs no recovery. Open files that have no name any more are deleted by their close, which comes first. */
+export function* unmountExt4(fs: Ext4): Task<void> {
+  const { writable, sb } = fs;
+  if (writable === undefined) return;
+  yield* syncFilesystem(fs);
+  if (writable.journal instanceof LogJournal) yield* writable.journal.flush();
+  const isFaulty = writable.journal.abortError !== undefined;
+  if (!isFaulty) {
+    sb.setFeature("incompat", INCOMPAT.needs_recovery, false);
+    sb.setFeature("roCompat", RO_COMPAT.orphan_present, false);
+    if ((S.s_state.get(sb.view, 0) & EXT4_ERROR_FS) === 0) S.s_state.set(sb.view, 0, S.s_state.get(sb.view, 0) | EXT4_VALID_FS);
+    yield* fs.writeSuperblock();
+  }
+  yield* releaseMmp(fs);
+  fs.writable = undefined;
+}

@@ -1,0 +1,156 @@
+/**
+ * Changing a file's size, and deleting inodes. What is cut off is cut off in restartable pieces; meanwhile the inode is on the orphan list, so that the next mount finishes what a crash interrupts.
+ * Source: ext4_setattr, ext4_truncate, ext4_evict_inode (fs/ext4/inode.c).
+ */
+import { EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import type { Handle } from "../jbd2/handle.js";
+import { FsError } from "../lib/errno.js";
+import { assertHeld } from "../sched/lockdep.js";
+import type { Task } from "../sched/task.js";
+import { readFolio } from "./file.js";
+import { INODE_CREDITS, sizeBytesMax, stampWrite, zeroTail } from "./file-write.js";
+import { resizeInline } from "./inline-write.js";
+import { hasMap, type Ext4Inode } from "./inode.js";
+import { journalsData } from "./journaled-data.js";
+import { mapBlocks } from "./map.js";
+import { mapCredits, removeMappings } from "./map-write.js";
+import { orphanAdd, orphanDel } from "./orphan.js";
+import type { Ext4 } from "./super.js";
+import { deleteXattrs, xattrCredits } from "./xattr-write.js";
+
+/** Credits of the orphan list's blocks: the superblock, or a slot of the orphan file, and a neighbour's inode. */
+export const ORPHAN_CREDITS = 3;
+/** Blocks of bitmaps and group descriptors that freeing a piece of a file touches. */
+export const FREE_CREDITS = 16;
+
+/**
+ * Sets a regular file's size. Requires: inode.i_rwsem(w). Takes: invalidate_lock(w), i_writeback, jbd2_handle, i_data_sem.
+ * @throws FsError EFBIG, EINVAL, ENOSPC (inline data that must grow out), EIO.
+ */
+export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
+  assertHeld(inode.i_rwsem, "write");
+  if (sizeBytes > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
+  if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* resizeInline(fs, inode, sizeBytes))) return;
+  if (sizeBytes > inode.i_size) {
+    if (!journalsData(fs, inode)) yield* zeroTail(fs, inode, inode.i_size);
+    else yield* zeroJournaledTail(fs, inode, inode.i_size);
+    inode.i_disksize = Math.max(inode.i_disksize, sizeBytes);
+    yield* stampWrite(fs, inode, sizeBytes);
+    return;
+  }
+  if (!inode.invalidate_lock.tryWrite()) yield* inode.invalidate_lock.write();
+  try {
+    if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
+    try {
+      yield* shrink(fs, inode, sizeBytes);
+    } finally {
+      inode.i_writeback.unlock();
+    }
+  } finally {
+    inode.invalidate_lock.unlockWrite();
+  }
+}
+
+function* shrink(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
+  if (journalsData(fs, inode)) yield* zeroJournaledTail(fs, inode, sizeBytes);
+  else yield* zeroTail(fs, inode, sizeBytes);
+  inode.i_size = sizeBytes;
+  dropPages(fs, inode, sizeBytes, Infinity);
+  yield* fs.change(INODE_CREDITS + ORPHAN_CREDITS + FREE_CREDITS + mapCredits(fs, inode), function* (handle) {
+    yield* orphanAdd(handle, inode);
+    inode.i_disksize = sizeBytes;
+    inode.i_mtime = inode.i_ctime = fs.now();
+    inode.i_datasync_tid = handle.transaction.t_tid;
+    yield* inode.markDirty(handle);
+    yield* freeFrom(handle, fs, inode, Math.ceil(sizeBytes / fs.blockBytes));
+    yield* inode.markDirty(handle);
+    inode.i_datasync_tid = handle.transaction.t_tid;
+    if (inode.i_nlink > 0) yield* orphanDel(handle, inode);
+  });
+}
+
+/** Takes all blocks from `lblk` on away. */
+function* freeFrom(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: number): Task<void> {
+  if (!inode.i_data_sem.tryWrite()) yield* inode.i_data_sem.write();
+  try {
+    yield* removeMappings(handle, fs, inode, lblk, fs.mapEnd(inode));
+  } finally {
+    inode.i_data_sem.unlockWrite();
+  }
+}
+
+/** A journaled file's last block is zeroed through the journal. */
+function* zeroJournaledTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
+  const inBlock = sizeBytes % fs.blockBytes;
+  if (inBlock === 0) return;
+  const { state, pblk } = yield* mapBlocks(fs, inode, Math.floor(sizeBytes / fs.blockBytes), 1);
+  if (state !== "written") return;
+  yield* fs.change(INODE_CREDITS, function* (handle) {
+    const buffer = handle.tryWriteAccess(pblk) ?? (yield* handle.getWriteAccess(pblk));
+    buffer.data.fill(0, inBlock);
+    handle.dirty(buffer);
+  });
+}
+
+/** Drops what memory has of a range of bytes: whole blocks only, edges are the caller's. Promises of space for them are taken back. */
+export function dropPages(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): void {
+  const { i_mapping: mapping } = inode;
+  const { folioBytes, blocksPerFolio } = mapping;
+  const first = Math.ceil(fromBytes / fs.blockBytes);
+  const end = Math.floor(endBytes / fs.blockBytes);
+  for (const folio of mapping.within(fromBytes, endBytes)) mapping.remove(folio);
+  // A folio that is cut in its midst stays; its blocks behind the cut are no longer to be written.
+  for (const edge of [Math.floor(fromBytes / folioBytes), Math.floor(endBytes / folioBytes)]) {
+    const folio = Number.isFinite(edge) ? mapping.find(edge) : undefined;
+    if (folio === undefined) continue;
+    const from = Math.max(0, first - edge * blocksPerFolio);
+    const to = Math.min(blocksPerFolio, end - edge * blocksPerFolio);
+    if (from >= to) continue;
+    folio.data.fill(0, from * fs.blockBytes, to * fs.blockBytes);
+    mapping.forgetBlocks(folio, mapping.blockBits(from, to - from));
+  }
+  const ratio = fs.sb.clusterBlocks;
+  for (const cluster of inode.delayedClusters) {
+    if (cluster * ratio < first || (cluster + 1) * ratio > end) continue;
+    inode.delayedClusters.delete(cluster);
+    fs.allocator.unreserve(1);
+  }
+}
+
+/** Zeroes part of a block that a file keeps, in memory; it is written back as any change. */
+export function* zeroPart(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): Task<void> {
+  if (fromBytes >= endBytes) return;
+  const { i_mapping: mapping } = inode;
+  const lblk = Math.floor(fromBytes / fs.blockBytes);
+  const index = Math.floor(fromBytes / mapping.folioBytes);
+  const isWritten = (yield* mapBlocks(fs, inode, lblk, 1)).state === "written";
+  if (!isWritten && mapping.find(index) === undefined) return;
+  const folio = yield* readFolio(fs, inode, index);
+  const start = index * mapping.folioBytes;
+  folio.data.fill(0, fromBytes - start, endBytes - start);
+  const inFolio = lblk % mapping.blocksPerFolio;
+  if (isWritten) mapping.markDirty(folio, mapping.blockBits(inFolio, 1));
+}
+
+/**
+ * Deletes an inode that has no name and no holder. It is on the orphan list already, so a crash in the midst is finished by the next mount.
+ * Takes: i_writeback, jbd2_handle, i_data_sem, xattr_sem.
+ */
+export function* deleteInode(fs: Ext4, inode: Ext4Inode): Task<void> {
+  dropPages(fs, inode, 0, Infinity);
+  inode.i_mapping.drop();
+  yield* fs.change(INODE_CREDITS * 2 + ORPHAN_CREDITS + FREE_CREDITS + mapCredits(fs, inode) + xattrCredits(fs, 0), function* (handle) {
+    if (hasMap(fs, inode)) {
+      inode.i_size = inode.i_disksize = 0;
+      yield* inode.markDirty(handle);
+      yield* freeFrom(handle, fs, inode, 0);
+    }
+    yield* deleteXattrs(handle, fs, inode);
+    yield* orphanDel(handle, inode);
+    inode.i_dtime = fs.now().sec >>> 0;
+    inode.i_size = inode.i_disksize = 0;
+    yield* inode.markDirty(handle);
+    yield* fs.inodeAllocator.free(handle, inode.i_ino, inode.isDirectory());
+  });
+  fs.forgetInode(inode);
+}

@@ -1,0 +1,100 @@
+/** The root directory, and lost+found, which is as long as it is so that e2fsck need not look for blocks when it fills it. */
+import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenToDisk } from "../format/dir-entry.js";
+import { inodeSeed, sealDirLeaf } from "../format/checksum.js";
+import { EXT4_INLINE_DATA_FL, EXT4_ROOT_INO, ext4_inode } from "../format/inode.js";
+import { ext4_xattr_entry, ext4_xattr_ibody_header, EXT4_XATTR_INDEX_SYSTEM, EXT4_XATTR_MAGIC } from "../format/xattr.js";
+import type { Ino } from "../lib/numbers.js";
+import { encode } from "../lib/utf8.js";
+import { viewOf } from "../lib/view.js";
+import type { Draft } from "./draft.js";
+import { allocateFile, blockOf, type FileMap } from "./file-map.js";
+import { newInode } from "./inode.js";
+
+const S_IFDIR = 0o040000;
+const FT_DIR = 2;
+const LOST_AND_FOUND = encode("lost+found");
+const LOST_AND_FOUND_BYTES = 16384;
+const LOST_AND_FOUND_BLOCKS = { min: 2, max: 12 } as const;
+
+interface Entry {
+  readonly ino: Ino;
+  readonly name: Uint8Array;
+}
+
+export function addRoot(draft: Draft, lostAndFoundIno: Ino): void {
+  const { blockBytes } = draft.sb;
+  const { uid = 0, gid = 0 } = draft.parameters.options.rootOwner ?? {};
+  const fields = { mode: S_IFDIR | 0o755, links: 3, uid, gid };
+  const child = { ino: lostAndFoundIno, name: LOST_AND_FOUND };
+  if (draft.geometry.features.has("inline_data")) {
+    const root = new Uint8Array(ext4_inode.i_block.size);
+    viewOf(root).setUint32(0, EXT4_ROOT_INO, true); // ".."
+    writeEntries(draft, root.subarray(4), [child]);
+    const record = newInode(draft, { ...fields, sizeBytes: root.length, flags: EXT4_INLINE_DATA_FL, map: { root, flags: 0, blocksUsed: 0 } });
+    addInlineDataXattr(record);
+    draft.addInode(EXT4_ROOT_INO, record, true);
+    return;
+  }
+  const map = allocateFile(draft, { ino: EXT4_ROOT_INO, blocks: 1, name: "the root directory" });
+  addDirectoryBlocks(draft, EXT4_ROOT_INO, map, [...dots(EXT4_ROOT_INO), child]);
+  draft.addInode(EXT4_ROOT_INO, newInode(draft, { ...fields, sizeBytes: blockBytes, map }), true);
+}
+
+export function addLostAndFound(draft: Draft, ino: Ino): void {
+  const { blockBytes } = draft.sb;
+  const blocks = Math.min(Math.max(LOST_AND_FOUND_BYTES / blockBytes, LOST_AND_FOUND_BLOCKS.min), LOST_AND_FOUND_BLOCKS.max);
+  const map = allocateFile(draft, { ino, blocks, name: "lost+found" });
+  addDirectoryBlocks(draft, ino, map, dots(ino));
+  draft.addInode(ino, newInode(draft, { mode: S_IFDIR | 0o700, links: 2, sizeBytes: blocks * blockBytes, map }), true);
+}
+
+const dots = (ino: Ino): Entry[] => [{ ino, name: encode(".") }, { ino: EXT4_ROOT_INO, name: encode("..") }];
+
+/** All of `entries` stand in the first block. */
+function addDirectoryBlocks(draft: Draft, ino: Ino, map: FileMap, entries: readonly Entry[]): void {
+  const { blockBytes, hasMetadataCsum, csumSeed } = draft.sb;
+  const blocks = map.runs.reduce((sum, { count }) => sum + count, 0);
+  for (let lblk = 0; lblk < blocks; lblk++) {
+    const data = new Uint8Array(blockBytes);
+    const tailAt = hasMetadataCsum ? blockBytes - ext4_dir_entry_tail.$.size : blockBytes;
+    writeEntries(draft, data.subarray(0, tailAt), lblk === 0 ? entries : []);
+    if (hasMetadataCsum) {
+      const view = viewOf(data);
+      ext4_dir_entry_tail.det_rec_len.set(view, tailAt, ext4_dir_entry_tail.$.size);
+      ext4_dir_entry_tail.det_reserved_ft.set(view, tailAt, EXT4_FT_DIR_CSUM);
+      sealDirLeaf(data, inodeSeed(csumSeed, ino, 0));
+    }
+    draft.addContent(blockOf(map, lblk), data);
+  }
+}
+
+/** Fills an area with directories' names, the last one's entry to its end; without any, with one unused entry. */
+function writeEntries(draft: Draft, area: Uint8Array, entries: readonly Entry[]): void {
+  const view = viewOf(area);
+  const { blockBytes, hasFiletype } = draft.sb;
+  let at = 0;
+  entries.forEach(({ ino, name }, index) => {
+    const needed = ext4_dir_entry_2.$.size + Math.ceil(name.length / 4) * 4;
+    const recLen = index === entries.length - 1 ? area.length - at : needed;
+    ext4_dir_entry_2.inode.set(view, at, ino);
+    ext4_dir_entry_2.rec_len.set(view, at, recLenToDisk(recLen, blockBytes));
+    ext4_dir_entry_2.name_len.set(view, at, name.length);
+    if (hasFiletype) ext4_dir_entry_2.file_type.set(view, at, FT_DIR);
+    area.set(name, at + ext4_dir_entry_2.$.size);
+    at += recLen;
+  });
+  if (entries.length === 0) ext4_dir_entry_2.rec_len.set(view, 0, recLenToDisk(area.length, blockBytes));
+}
+
+/** An inline inode has the attribute system.data, even where all of its data fits into i_block. */
+function addInlineDataXattr(record: Uint8Array): void {
+  const view = viewOf(record);
+  const headerAt = ext4_inode.$.size;
+  const entryAt = headerAt + ext4_xattr_ibody_header.$.size;
+  const name = encode("data");
+  ext4_xattr_ibody_header.h_magic.set(view, headerAt, EXT4_XATTR_MAGIC);
+  ext4_xattr_entry.e_name_len.set(view, entryAt, name.length);
+  ext4_xattr_entry.e_name_index.set(view, entryAt, EXT4_XATTR_INDEX_SYSTEM);
+  ext4_xattr_entry.e_value_offs.set(view, entryAt, record.length - entryAt);
+  record.set(name, entryAt + ext4_xattr_entry.$.size);
+}

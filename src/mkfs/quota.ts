@@ -1,0 +1,94 @@
+/** Quota files of a new filesystem: files that nobody can see, with what root and lost+found take. */
+import { EXT4_GRP_QUOTA_INO, EXT4_IMMUTABLE_FL, EXT4_USR_QUOTA_INO, ext4_inode, inodeBlocks, inodeGid, inodeUid } from "../format/inode.js";
+import {
+  QUOTA_BLOCK_BYTES, QUOTA_MAGICS, QUOTA_TREE_AT, QUOTA_TREE_DEPTH, QUOTA_VERSION, qt_disk_dqdbheader, v2_disk_dqheader, v2_disk_dqinfo, v2r1_disk_dqblk,
+} from "../format/quota.js";
+import { ext4_super_block as S } from "../format/superblock.js";
+import type { Ino } from "../lib/numbers.js";
+import { viewOf } from "../lib/view.js";
+import type { Draft } from "./draft.js";
+import { allocateFile, blockOf } from "./file-map.js";
+import { newInode } from "./inode.js";
+import type { QuotaType } from "./options.js";
+
+const S_IFREG = 0o100000;
+const GRACE_SEC = 7 * 24 * 3600;
+const SECTOR_BYTES = 512;
+
+interface Usage {
+  inodes: number;
+  bytes: number;
+}
+
+/** Those of the types that were asked for. The files of users and groups have inodes kept for them. */
+export function addQuotaFiles(draft: Draft): void {
+  const { view } = draft.sb;
+  for (const type of draft.parameters.quotaTypes) {
+    const ino = type === "usrquota" ? EXT4_USR_QUOTA_INO : type === "grpquota" ? EXT4_GRP_QUOTA_INO : draft.nextIno();
+    const field = type === "usrquota" ? S.s_usr_quota_inum : type === "grpquota" ? S.s_grp_quota_inum : S.s_prj_quota_inum;
+    field.set(view, 0, ino);
+    addFile(draft, ino, quotaFile(type, usageBy(draft, type)));
+  }
+}
+
+function addFile(draft: Draft, ino: Ino, content: Uint8Array): void {
+  const { blockBytes } = draft.sb;
+  const blocks = Math.ceil(content.length / blockBytes);
+  const map = allocateFile(draft, { ino, blocks, name: "quota files" });
+  const padded = new Uint8Array(blocks * blockBytes);
+  padded.set(content);
+  for (let lblk = 0; lblk < blocks; lblk++) draft.addContent(blockOf(map, lblk), padded.subarray(lblk * blockBytes, (lblk + 1) * blockBytes));
+  draft.addInode(ino, newInode(draft, { mode: S_IFREG | 0o600, links: 1, sizeBytes: content.length, flags: EXT4_IMMUTABLE_FL, map }));
+}
+
+/** By id, ascending; what belongs to the filesystem itself is nobody's. */
+function usageBy(draft: Draft, type: QuotaType): [number, Usage][] {
+  const usages = new Map<number, Usage>();
+  for (const ino of draft.directories) {
+    const view = viewOf(draft.inodes.get(ino)!);
+    const id = type === "usrquota" ? inodeUid(view, 0) : type === "grpquota" ? inodeGid(view, 0) : ext4_inode.i_projid.get(view, 0);
+    const usage = usages.get(id) ?? { inodes: 0, bytes: 0 };
+    usage.inodes++;
+    usage.bytes += inodeBlocks(view, 0, true) * SECTOR_BYTES;
+    usages.set(id, usage);
+  }
+  return [...usages].sort(([a], [b]) => a - b);
+}
+
+/** A file whose entries fit into one block, as those of a new filesystem do. */
+function quotaFile(type: QuotaType, usages: readonly (readonly [number, Usage])[]): Uint8Array {
+  const blocks = [new Uint8Array(QUOTA_BLOCK_BYTES), new Uint8Array(QUOTA_BLOCK_BYTES)];
+  let entriesAt = 0;
+  usages.forEach(([id, usage], index) => {
+    let tree = blocks[QUOTA_TREE_AT]!;
+    for (let level = 0; level < QUOTA_TREE_DEPTH; level++) {
+      const reference = ((id >>> (8 * (QUOTA_TREE_DEPTH - 1 - level))) & 0xff) * 4;
+      const isLeaf = level === QUOTA_TREE_DEPTH - 1;
+      let below = viewOf(tree).getUint32(reference, true) || (isLeaf ? entriesAt : 0);
+      if (below === 0) below = blocks.push(new Uint8Array(QUOTA_BLOCK_BYTES)) - 1;
+      viewOf(tree).setUint32(reference, below, true);
+      if (isLeaf) entriesAt = below;
+      tree = blocks[below]!;
+    }
+    writeUsage(viewOf(tree), index, id, usage);
+  });
+  const header = viewOf(blocks[0]!);
+  v2_disk_dqheader.dqh_magic.set(header, 0, QUOTA_MAGICS[type]);
+  v2_disk_dqheader.dqh_version.set(header, 0, QUOTA_VERSION);
+  const infoAt = v2_disk_dqheader.$.size;
+  v2_disk_dqinfo.dqi_bgrace.set(header, infoAt, GRACE_SEC);
+  v2_disk_dqinfo.dqi_igrace.set(header, infoAt, GRACE_SEC);
+  v2_disk_dqinfo.dqi_blocks.set(header, infoAt, blocks.length);
+  v2_disk_dqinfo.dqi_free_entry.set(header, infoAt, entriesAt);
+  const file = new Uint8Array(blocks.length * QUOTA_BLOCK_BYTES);
+  blocks.forEach((block, index) => file.set(block, index * QUOTA_BLOCK_BYTES));
+  return file;
+}
+
+function writeUsage(block: DataView, index: number, id: number, usage: Usage): void {
+  qt_disk_dqdbheader.dqdh_entries.set(block, 0, index + 1);
+  const at = qt_disk_dqdbheader.$.size + index * v2r1_disk_dqblk.$.size;
+  v2r1_disk_dqblk.dqb_id.set(block, at, id);
+  v2r1_disk_dqblk.dqb_curinodes.set(block, at, usage.inodes);
+  v2r1_disk_dqblk.dqb_curspace.set(block, at, usage.bytes);
+}

@@ -1,0 +1,122 @@
+/**
+ * The data of one file in memory, in folios: pieces of a page or of a block, whichever is larger. A folio is always whole; per block it knows what the disk does not have.
+ * Source: struct address_space, struct folio (include/linux/fs.h, mm_types.h).
+ */
+import type { PageCache } from "./page-cache.js";
+
+const PAGE_BYTES = 4096;
+/** Folios that are made together share memory of at most so many bytes: they are then written as one piece. */
+const SLAB_BYTES_MAX = 128 * 1024;
+
+export class Folio {
+  /** One bit per block: newer here than on disk. */
+  dirtyBlocks = 0;
+  /** Counts changes: who writes the folio back sees whether it was changed meanwhile. */
+  version = 0;
+
+  constructor(readonly index: number, readonly data: Uint8Array) {}
+}
+
+export class AddressSpace {
+  readonly folioBytes: number;
+  readonly blocksPerFolio: number;
+  /** Folios that have dirty blocks. */
+  readonly dirtyFolios = new Set<Folio>();
+  private readonly folios = new Map<number, Folio>();
+
+  constructor(private readonly cache: PageCache, blockBytes: number) {
+    this.folioBytes = Math.max(PAGE_BYTES, blockBytes);
+    this.blocksPerFolio = this.folioBytes / blockBytes;
+  }
+
+  get isEmpty(): boolean { return this.folios.size === 0; }
+  get isDirty(): boolean { return this.dirtyFolios.size > 0; }
+
+  find(index: number): Folio | undefined {
+    const folio = this.folios.get(index);
+    if (folio !== undefined) this.cache.used(folio, this);
+    return folio;
+  }
+
+  /** New folios `first` .. first + count - 1, all zeroes, with neighbouring memory. None of them is here yet. */
+  create(first: number, count: number): Folio[] {
+    const created: Folio[] = [];
+    const slabFolios = Math.max(1, SLAB_BYTES_MAX / this.folioBytes);
+    for (let from = 0; from < count; from += slabFolios) {
+      const inSlab = Math.min(slabFolios, count - from);
+      const slab = new Uint8Array(inSlab * this.folioBytes);
+      for (let index = 0; index < inSlab; index++) {
+        created.push(this.add(new Folio(first + from + index, slab.subarray(index * this.folioBytes, (index + 1) * this.folioBytes))));
+      }
+    }
+    return created;
+  }
+
+  private add(folio: Folio): Folio {
+    this.folios.set(folio.index, folio);
+    this.cache.added(folio, this);
+    return folio;
+  }
+
+  /** The bits of blocks first .. first + count - 1 within a folio. */
+  blockBits(first: number, count: number): number {
+    return (2 ** count - 1) << first;
+  }
+
+  markDirty(folio: Folio, blockBits: number): void {
+    if (folio.dirtyBlocks === 0) {
+      this.dirtyFolios.add(folio);
+      this.cache.dirtied(folio);
+    }
+    folio.dirtyBlocks |= blockBits;
+    folio.version++;
+  }
+
+  markClean(folio: Folio): void {
+    if (folio.dirtyBlocks === 0) return;
+    folio.dirtyBlocks = 0;
+    this.dirtyFolios.delete(folio);
+    this.cache.cleaned(folio, this);
+  }
+
+  /** Blocks of a folio are dirty no more: they were cut off. */
+  forgetBlocks(folio: Folio, blockBits: number): void {
+    const left = folio.dirtyBlocks & ~blockBits;
+    if (left === 0) this.markClean(folio);
+    else folio.dirtyBlocks = left;
+  }
+
+  remove(folio: Folio): void {
+    this.markClean(folio);
+    if (this.folios.delete(folio.index)) this.cache.removed(folio);
+  }
+
+  /** All folios from byte `fromBytes` on up to `endBytes` that lie in it whole. */
+  within(fromBytes: number, endBytes: number): Folio[] {
+    const first = Math.ceil(fromBytes / this.folioBytes);
+    const end = Math.floor(endBytes / this.folioBytes);
+    if (end - first < this.folios.size) {
+      const found: Folio[] = [];
+      for (let index = first; index < end; index++) {
+        const folio = this.folios.get(index);
+        if (folio !== undefined) found.push(folio);
+      }
+      return found;
+    }
+    return [...this.folios.values()].filter(({ index }) => index >= first && index < end);
+  }
+
+  /** The first folio at or behind `index` that has dirty blocks in it, up to `end`; undefined: there is none. For questions after data and holes. */
+  nextDirty(index: number, end: number): Folio | undefined {
+    let next: Folio | undefined;
+    for (const folio of this.dirtyFolios) {
+      if (folio.index >= index && folio.index < end && (next === undefined || folio.index < next.index)) next = folio;
+    }
+    return next;
+  }
+
+  /** Lets go of everything; what is dirty is lost. */
+  drop(): void {
+    for (const folio of [...this.folios.values()]) this.remove(folio);
+  }
+}

@@ -1,0 +1,50 @@
+/**
+ * The page cache of a volume: all folios of all its files, up to a byte limit. Folios that the disk has, too, go when room is needed, those used longest ago first; dirty ones stay until they are
+ * written, and whoever makes too many of them has to write some. Source: mm/filemap.c, mm/page-writeback.c.
+ */
+import type { AddressSpace, Folio } from "./address-space.js";
+
+export class PageCache {
+  /** Bytes of all folios, and of those that the disk does not have. */
+  sizeBytes = 0;
+  dirtyBytes = 0;
+  /** Clean folios, in the order of their use. */
+  private readonly clean = new Map<Folio, AddressSpace>();
+
+  constructor(readonly limitBytes: number) {}
+
+  /** Whether who writes must help to write back: half of the cache may be dirty. */
+  get hasTooMuchDirty(): boolean {
+    return this.dirtyBytes > this.limitBytes / 2;
+  }
+
+  added(folio: Folio, mapping: AddressSpace): void {
+    this.sizeBytes += folio.data.length;
+    this.clean.set(folio, mapping);
+    while (this.sizeBytes > this.limitBytes) {
+      const oldest = this.clean.entries().next();
+      if (oldest.done === true || oldest.value[0] === folio) break;
+      oldest.value[1].remove(oldest.value[0]);
+    }
+  }
+
+  used(folio: Folio, mapping: AddressSpace): void {
+    if (!this.clean.delete(folio)) return;
+    this.clean.set(folio, mapping);
+  }
+
+  dirtied(folio: Folio): void {
+    this.clean.delete(folio);
+    this.dirtyBytes += folio.data.length;
+  }
+
+  cleaned(folio: Folio, mapping: AddressSpace): void {
+    this.dirtyBytes -= folio.data.length;
+    this.clean.set(folio, mapping);
+  }
+
+  removed(folio: Folio): void {
+    this.sizeBytes -= folio.data.length;
+    this.clean.delete(folio);
+  }
+}
