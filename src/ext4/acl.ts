@@ -1,6 +1,6 @@
 /**
- * POSIX ACLs of inodes. An access ACL and i_mode say the same of owner, group (or mask) and others, so who changes one changes the other; an ACL that says no more than the mode is not stored.
- * Source: fs/ext4/acl.c, fs/posix_acl.c.
+ * POSIX ACLs of inodes. An access ACL and i_mode say the same of owner, group (or mask) and others, so who changes one changes the other; an ACL that says no more than the mode
+ * is not stored. Source: fs/ext4/acl.c, fs/posix_acl.c.
  */
 import { aclForNewFile, aclFromDisk, aclFromXattr, aclIsValid, aclMode, aclToDisk, aclWithMode, type AclEntry } from "../format/acl.js";
 import { CorruptionError } from "../format/corruption.js";
@@ -57,8 +57,8 @@ function* readAcl(fs: Ext4, inode: Ext4Inode, key: XattrKey): Task<AclEntry[] | 
 }
 
 /**
- * A new inode's part of its directory's default ACL: its own ACLs, and only those permissions that both i_mode and the ACL allow. Without a default ACL the umask applies; a symlink has neither.
- * Requires: credits for two attributes. Takes: xattr_sem of both, one after the other. @throws FsError ENOSPC.
+ * A new inode's part of its directory's default ACL: its own ACLs, and only those permissions that both i_mode and the ACL allow. Without a default ACL the umask applies; a symlink
+ * has neither. Requires: credits for two attributes. Takes: xattr_sem of both, one after the other. @throws FsError ENOSPC.
  */
 export function* inheritAcl(handle: Handle, fs: Ext4, dir: Ext4Inode, inode: Ext4Inode, umask = 0): Task<void> {
   if (inode.isSymlink()) return;

@@ -1,7 +1,7 @@
 /**
- * A buddy index of one group's free clusters. Level `order` has a bit for each aligned chunk of 2^order clusters: it is set if all of the chunk is free, that is, if both bits below it are. So a change
- * of a run touches one short range per level and stops at the first level where nothing changes, and a free chunk of a wanted size is found without looking at
- * the clusters. Plain code throughout; positions and counts are clusters of the group. Source of the idea: fs/ext4/mballoc.c (which keeps only maximal chunks).
+ * A buddy index of one group's free clusters. Level `order` has a bit for each aligned chunk of 2^order clusters, which is set if all of the chunk is free, that is, if both bits below it are.
+ * So a change of a run touches one short range per level and stops at the first level where nothing changes, and a free chunk of a wanted size is found without a look
+ * at the clusters. Plain code throughout; positions and counts are clusters of the group. Source of the idea: fs/ext4/mballoc.c (which keeps only maximal chunks).
  */
 import { AssertionError } from "../lib/errno.js";
 

@@ -1,9 +1,9 @@
 /**
- * Values too large for the inode and its block: each stands in an inode of its own, a regular file without a name, which counts the attributes that refer to it; equal values share one. The count
- * stands where other inodes have their change time (upper half) and version (lower half), the value's hash in the access time.
+ * Values too large for the inode and its block: each stands in an inode of its own, a regular file without a name, which counts the attributes that refer to it; equal values share
+ * one. The count stands where other inodes have their change time (upper half) and version (lower half), the value's hash in the access time.
  *
- * A value is written to blocks that were claimed for it, before the transaction that leads to them is on disk. A holder that nothing refers to any more waits on the orphan list until its blocks
- * are freed, which is done when the owner's attributes are whole again and unlocked, for it may take more than one transaction.
+ * A value is written to blocks that were claimed for it, before the transaction that leads to them is on disk. A holder that nothing refers to any more waits on the orphan list until
+ * its blocks are freed, which is done when the owner's attributes are whole again and unlocked, for it may take more than one transaction.
  * Locks: counts change in plain code and need none; i_data_sem(w) covers the holder's map. Source: fs/ext4/xattr.c (ext4_xattr_inode_lookup_create, ext4_xattr_inode_update_ref).
  */
 import { INCOMPAT } from "../format/features.js";

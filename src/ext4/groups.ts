@@ -1,6 +1,6 @@
 /**
- * Block groups: where each group's descriptor stands, what it says, and which blocks hold the filesystem's own structures. Descriptors are read when first asked for, so that a huge filesystem opens at once.
- * In core a descriptor is an object that lives as long as the mount; its counts are the live ones, and reach the disk when a transaction is sealed (group-state.ts).
+ * Block groups: where each group's descriptor stands, what it says, and which blocks hold the filesystem's own structures. Descriptors are read when first asked for, so that a huge
+ * filesystem opens at once. In core a descriptor is an object that lives as long as the mount; its counts are the live ones, and reach the disk when a transaction is sealed (group-state.ts).
  * Source: fs/ext4/balloc.c (ext4_bg_has_super, ext4_bg_num_gdb), descriptor_loc and ext4_check_descriptors (fs/ext4/super.c).
  */
 import type { BufferHead } from "../block/buffer-cache.js";

@@ -20,7 +20,7 @@ import { chooseFlexForDirectory, chooseFlexForFile } from "./orlov.js";
 import type { Ext4 } from "./super.js";
 
 /** Blocks that one allocate changes: both bitmaps, descriptor, superblock, and a block of the inode table. */
-export const NEW_INODE_CREDITS = 5;
+export const INODE_CREDITS = 5;
 /** Without a journal the blocks that name a deleted inode may reach the disk late; its number rests so long before another file gets it. */
 const REST_SEC = 60;
 

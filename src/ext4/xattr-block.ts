@@ -1,6 +1,6 @@
 /**
- * The block of attributes that an inode has beside its own room. Inodes with equal attributes share one, up to 1024; a shared block never changes but for its reference count, so who wants to change
- * it makes a copy. What is shared and with how many is decided in plain code, when all waits are over: others join and leave while a task waits.
+ * The block of attributes that an inode has beside its own room. Inodes with equal attributes share one, up to 1024; a shared block never changes but for its reference count,
+ * so who wants to change it makes a copy. What is shared and with how many is decided in plain code, when all waits are over: others join and leave while a task waits.
  * Locks: the owner's xattr_sem(w), which keeps i_file_acl and what is read through it. Source: fs/ext4/xattr.c (ext4_xattr_block_set, ext4_xattr_release_block).
  */
 import type { BufferHead } from "../block/buffer-cache.js";
@@ -27,7 +27,8 @@ export interface BlockChange {
 }
 
 /**
- * Gives the inode a block with other entries: another inode's equal one, its own if it shares it with nobody, or a new one. Sets i_file_acl and i_blocks; the inode is marked dirty by the caller.
+ * Gives the inode a block with other entries: another inode's equal one, its own if it shares it with nobody, or a new one. Sets i_file_acl and i_blocks; the caller marks
+ * the inode dirty.
  * @returns the entries whose references to other inodes are no longer needed.
  * @throws FsError ENOSPC, EIO: nothing is changed.
  */

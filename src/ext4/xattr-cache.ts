@@ -1,6 +1,6 @@
 /**
- * Where an equal one may be found: blocks of attributes, or inodes that hold values, by their hash. What stands here is a hint that whoever uses it must check; but what must not be shared any more,
- * since its owner changes it or it is gone, is taken out at once. Source of the idea: fs/mbcache.c.
+ * Where an equal one may be found: blocks of attributes, or inodes that hold values, by their hash. What stands here is a hint that whoever uses it must check; but what must
+ * not be shared any more, since its owner changes it or it is gone, is taken out at once. Source of the idea: fs/mbcache.c.
  */
 const ENTRIES_MAX = 8192;
 

@@ -1,7 +1,7 @@
 /**
- * A list of attributes' entries, read and written: names from the front, values from the back. The list in an inode and the one in a block are the same but for where they stand, what value offsets
- * count from, and the order: a block's is sorted, an inode's is not. Entries are checked whole before any is used, and a list is written whole: what changes it makes a new list of entries,
- * and nothing on the way can leave half of one. Source: fs/ext4/xattr.c (check_xattrs, ext4_xattr_set_entry).
+ * A list of attributes' entries, read and written: names from the front, values from the back. The list in an inode and the one in a block are the same but for where they stand,
+ * what value offsets count from, and the order: a block's is sorted, an inode's is not. Entries are checked whole before any is used, and a list is written whole: who changes it
+ * makes a new list of entries, and nothing on the way can leave half of one. Source: fs/ext4/xattr.c (check_xattrs, ext4_xattr_set_entry).
  */
 import { EXT4_GOOD_OLD_INODE_BYTES } from "../format/inode.js";
 import { CorruptionError, type CorruptionPlace } from "../format/corruption.js";

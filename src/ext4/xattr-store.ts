@@ -1,6 +1,6 @@
 /**
- * Where an attribute goes: into the inode if it fits there, else into its block, else its value into an inode of its own. Whatever can fail comes first; then the new lists are written, whole.
- * Locks: takes xattr_sem(w). Source: fs/ext4/xattr.c (ext4_xattr_set_handle).
+ * Where an attribute goes: into the inode if it fits there, else into its block, else its value into an inode of its own. Whatever can fail comes first; then the new lists are
+ * written, whole. Locks: takes xattr_sem(w). Source: fs/ext4/xattr.c (ext4_xattr_set_handle).
  */
 import { EXT4_GOOD_OLD_INODE_BYTES } from "../format/inode.js";
 import { COMPAT } from "../format/features.js";
@@ -249,8 +249,8 @@ function* deleteNext(handle: Handle, fs: Ext4, inode: Ext4Inode, dead: Ext4Inode
 const isHeld = ({ valueInum }: XattrEntry): boolean => valueInum !== 0;
 
 /**
- * Blocks that setting or removing an attribute may change: the inode's, the old and the new block of attributes with bitmaps and group descriptors, the superblock; with ea_inode also what a new
- * holder of the value takes. The end of an old one, and references of a block that is copied, are for the handle to extend.
+ * Blocks that setting or removing an attribute may change: the inode's, the old and the new block of attributes with bitmaps and group descriptors, the superblock; with ea_inode
+ * also what a new holder of the value takes. The end of an old one extends the handle, and so may the references of a block that is copied.
  */
 export function xattrCredits(fs: Ext4, valueLength: number): number {
   const runs = Math.ceil(valueLength / fs.blockBytes);

@@ -1,6 +1,6 @@
 /**
- * Setting attributes by the names that programs use, with the limits and errors of Linux's setxattr and removexattr. Permissions, and the immutable and append-only flags, are the caller's business.
- * Source: fs/xattr.c (setxattr_copy, xattr_permission, xattr_resolve_name), fs/ext4/xattr_user.c.
+ * Setting attributes by the names that programs use, with the limits and errors of Linux's setxattr and removexattr. Permissions, and the immutable and append-only flags, are the
+ * caller's business. Source: fs/xattr.c (setxattr_copy, xattr_permission, xattr_resolve_name), fs/ext4/xattr_user.c.
  */
 import { EXT4_XATTR_INDEX_USER, XATTR_NAME_MAX, XATTR_SIZE_MAX } from "../format/xattr.js";
 import type { Handle } from "../jbd2/handle.js";
@@ -21,8 +21,8 @@ export { deleteXattrs, inlineCapacityBytes, setInlineValue, xattrCredits, type X
  * @param name full, "user.mime_type".
  * @param value at most 65536 bytes; an ACL in the form of Linux's setxattr, which also sets i_mode.
  * @param flags of an ACL they mean nothing, as in Linux.
- * @throws FsError ERANGE the name is empty or longer than 255 bytes; E2BIG; EPERM "user." on what is neither file nor directory; EOPNOTSUPP no such name; EINVAL nothing behind the prefix, or a
- *   bad ACL; EACCES a default ACL of what is no directory; EEXIST, ENODATA; ENOSPC; EIO.
+ * @throws FsError ERANGE the name is empty or longer than 255 bytes; E2BIG; EPERM "user." on what is neither file nor directory; EOPNOTSUPP no such name; EINVAL nothing behind the
+ *   prefix, or a bad ACL; EACCES a default ACL of what is no directory; EEXIST, ENODATA; ENOSPC; EIO.
  * @waits xattr_sem(w), then blocks of the inode's attributes. Requires: a handle with xattrCredits. Where a value had an inode of its own the handle may be restarted at the end.
  */
 export function* setXattr(handle: Handle, fs: Ext4, inode: Ext4Inode, name: Uint8Array, value: Uint8Array | undefined, flags: XattrFlags = {}): Task<void> {

@@ -1,8 +1,7 @@
 /** The root directory, and lost+found, which is as long as it is so that e2fsck need not look for blocks when it fills it. */
 import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenToDisk } from "../format/dir-entry.js";
 import { inodeSeed, sealDirLeaf } from "../format/checksum.js";
-import { EXT4_INLINE_DATA_FL, EXT4_ROOT_INO, ext4_inode } from "../format/inode.js";
-import { ext4_xattr_entry, ext4_xattr_ibody_header, EXT4_XATTR_INDEX_SYSTEM, EXT4_XATTR_MAGIC } from "../format/xattr.js";
+import { EXT4_ROOT_INO } from "../format/inode.js";
 import type { Ino } from "../lib/numbers.js";
 import { encode } from "../lib/utf8.js";
 import { viewOf } from "../lib/view.js";
@@ -24,20 +23,9 @@ interface Entry {
 export function addRoot(draft: Draft, lostAndFoundIno: Ino): void {
   const { blockBytes } = draft.sb;
   const { uid = 0, gid = 0 } = draft.parameters.options.rootOwner ?? {};
-  const fields = { mode: S_IFDIR | 0o755, links: 3, uid, gid };
-  const child = { ino: lostAndFoundIno, name: LOST_AND_FOUND };
-  if (draft.geometry.features.has("inline_data")) {
-    const root = new Uint8Array(ext4_inode.i_block.size);
-    viewOf(root).setUint32(0, EXT4_ROOT_INO, true); // ".."
-    writeEntries(draft, root.subarray(4), [child]);
-    const record = newInode(draft, { ...fields, sizeBytes: root.length, flags: EXT4_INLINE_DATA_FL, map: { root, flags: 0, blocksUsed: 0 } });
-    addInlineDataXattr(record);
-    draft.addInode(EXT4_ROOT_INO, record, true);
-    return;
-  }
   const map = allocateFile(draft, { ino: EXT4_ROOT_INO, blocks: 1, name: "the root directory" });
-  addDirectoryBlocks(draft, EXT4_ROOT_INO, map, [...dots(EXT4_ROOT_INO), child]);
-  draft.addInode(EXT4_ROOT_INO, newInode(draft, { ...fields, sizeBytes: blockBytes, map }), true);
+  addDirectoryBlocks(draft, EXT4_ROOT_INO, map, [...dots(EXT4_ROOT_INO), { ino: lostAndFoundIno, name: LOST_AND_FOUND }]);
+  draft.addInode(EXT4_ROOT_INO, newInode(draft, { mode: S_IFDIR | 0o755, links: 3, uid, gid, sizeBytes: blockBytes, map }), true);
 }
 
 export function addLostAndFound(draft: Draft, ino: Ino): void {
@@ -84,17 +72,4 @@ function writeEntries(draft: Draft, area: Uint8Array, entries: readonly Entry[])
     at += recLen;
   });
   if (entries.length === 0) ext4_dir_entry_2.rec_len.set(view, 0, recLenToDisk(area.length, blockBytes));
-}
-
-/** An inline inode has the attribute system.data, even where all of its data fits into i_block. */
-function addInlineDataXattr(record: Uint8Array): void {
-  const view = viewOf(record);
-  const headerAt = ext4_inode.$.size;
-  const entryAt = headerAt + ext4_xattr_ibody_header.$.size;
-  const name = encode("data");
-  ext4_xattr_ibody_header.h_magic.set(view, headerAt, EXT4_XATTR_MAGIC);
-  ext4_xattr_entry.e_name_len.set(view, entryAt, name.length);
-  ext4_xattr_entry.e_name_index.set(view, entryAt, EXT4_XATTR_INDEX_SYSTEM);
-  ext4_xattr_entry.e_value_offs.set(view, entryAt, record.length - entryAt);
-  record.set(name, entryAt + ext4_xattr_entry.$.size);
 }

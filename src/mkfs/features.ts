@@ -49,6 +49,9 @@ export function checkFeatures(features: FeatureSet): void {
   for (const [feature, needed] of NEEDS) {
     if (features.has(feature) && !features.has(needed)) throw new MkfsOptionError("features", `${feature} needs the feature ${needed}`);
   }
+  if (features.has("resize_inode") && !features.has("sparse_super") && !features.has("sparse_super2")) {
+    throw new MkfsOptionError("features", "resize_inode needs the feature sparse_super, or sparse_super2");
+  }
   if (features.has("resize_inode") && features.has("meta_bg")) {
     throw new MkfsOptionError("features", "resize_inode and meta_bg exclude each other: leave one out");
   }

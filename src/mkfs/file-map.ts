@@ -8,6 +8,7 @@ import { EXT4_EXTENTS_FL, EXT4_NDIR_BLOCKS, ext4_inode } from "../format/inode.j
 import { assert } from "../lib/errno.js";
 import type { Ino, Lblk, Pblk } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
+import type { Run } from "./block-space.js";
 import type { Draft } from "./draft.js";
 
 /** Blocks of a file that follow each other on the device, too. */
@@ -34,11 +35,31 @@ export interface FileRequest {
   readonly name: string;
   /** Default: near the inode. Files without extents always begin there. */
   readonly goal?: Pblk | undefined;
+  /** In which the file's blocks are written, and so get their places. Default: ascending. */
+  readonly order?: readonly Lblk[] | undefined;
 }
 
 /** @throws FsError ENOSPC. */
 export function allocateFile(draft: Draft, request: FileRequest): FileMap {
   return draft.geometry.features.has("extent") ? new ExtentFile(draft, request).build() : new PointerFile(draft, request).build();
+}
+
+/** The places of blocks that are not written in ascending order, by their number in the file. */
+function placesInOrder(draft: Draft, { ino, name, order = [] }: FileRequest): Pblk[] {
+  const places: Pblk[] = [];
+  let goal = draft.goalFor(ino);
+  for (const lblk of order) {
+    places[lblk] = draft.take(goal, 1, name).first;
+    goal = places[lblk] + 1;
+  }
+  return places;
+}
+
+/** Those of the places from `lblk` on that follow each other. */
+function runAt(places: readonly Pblk[], lblk: Lblk): Run {
+  let count = 1;
+  while (places[lblk + count] === places[lblk]! + count) count++;
+  return { first: places[lblk]!, count };
 }
 
 /** The block of the device that holds block `lblk` of the file. */
@@ -72,9 +93,10 @@ class ExtentFile {
 
   build(): FileMap {
     const { draft, request: { ino, blocks, name, goal } } = this;
+    const places = placesInOrder(draft, this.request);
     let place = goal ?? draft.goalFor(ino);
     for (let lblk = 0; lblk < blocks;) {
-      const { first, count } = draft.take(place, Math.min(blocks - lblk, EXT_INIT_MAX_LEN), name);
+      const { first, count } = places.length > 0 ? runAt(places, lblk) : draft.take(place, Math.min(blocks - lblk, EXT_INIT_MAX_LEN), name);
       const run = { lblk, pblk: first, count };
       this.runs.push(run);
       place = first + count;
@@ -144,11 +166,13 @@ function encodeNode(bytes: Uint8Array, entries: readonly Entry[], depth: number,
 class PointerFile {
   private readonly root = new Uint8Array(ext4_inode.i_block.size);
   private readonly runs: FileRun[] = [];
-  private place: Pblk;
+  private readonly places: readonly Pblk[];
+  private goal: Pblk;
   private blocksUsed = 0;
 
   constructor(private readonly draft: Draft, private readonly request: FileRequest) {
-    this.place = draft.goalFor(request.ino);
+    this.places = placesInOrder(draft, request);
+    this.goal = draft.goalFor(request.ino);
   }
 
   build(): FileMap {
@@ -172,8 +196,9 @@ class PointerFile {
 
   /** Takes the block that pointer `slot` leads to, and all below it, `levels` deep, as far as the file goes. */
   private fillSlot(pointers: DataView, slot: number, levels: number): void {
-    const block = this.takeBlock();
+    const block = levels === 0 && this.places.length > 0 ? this.places[this.blocksDone()]! : this.takeBlock();
     pointers.setUint32(slot * 4, block, true);
+    this.blocksUsed++;
     if (levels === 0) {
       this.addBlock(block);
       return;
@@ -185,9 +210,8 @@ class PointerFile {
   }
 
   private takeBlock(): Pblk {
-    const { first } = this.draft.take(this.place, 1, this.request.name);
-    this.place = first + 1;
-    this.blocksUsed++;
+    const { first } = this.draft.take(this.goal, 1, this.request.name);
+    this.goal = first + 1;
     return first;
   }
 

@@ -128,7 +128,8 @@ function reserveDescBlocks(parameters: MkfsParameters, numbers: DescNumbers): { 
   return { features: changed, reservedDescBlocks: 0 };
 }
 
+/** Ascending, so that a single one stands second. */
 function backupGroups({ features, backupSuperblocks }: MkfsParameters, groupsCount: number): readonly [number, number] {
   if (!features.has("sparse_super2") || backupSuperblocks === 0 || groupsCount < 2) return [0, 0];
-  return [1, backupSuperblocks === 2 && groupsCount > 2 ? groupsCount - 1 : 0];
+  return backupSuperblocks === 1 || groupsCount === 2 ? [0, 1] : [1, groupsCount - 1];
 }

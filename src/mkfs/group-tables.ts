@@ -3,7 +3,7 @@ import { BufferHead } from "../block/buffer-cache.js";
 import { bitmapSum, fillInitialInodeBitmap } from "../ext4/bitmaps.js";
 import { clustersIn, descBlocks, encodeGroupDesc, hasSuper, superblockOf, type GroupDesc } from "../ext4/groups.js";
 import { INCOMPAT } from "../format/features.js";
-import { EXT4_BG_BLOCK_UNINIT, EXT4_BG_INODE_UNINIT, EXT4_BG_INODE_ZEROED, setGroupDescField } from "../format/group-desc.js";
+import { EXT4_BG_BLOCK_UNINIT, EXT4_BG_INODE_UNINIT, EXT4_BG_INODE_ZEROED, ext4_group_desc, setGroupDescField } from "../format/group-desc.js";
 import { fillBits } from "../lib/bitmap.js";
 import type { GroupNo, Pblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
@@ -39,6 +39,7 @@ export function* writeBitmaps(draft: Draft, batch: WriteBatch): Task<{ descs: Ui
     for (const [name, block] of [["bg_block_bitmap", desc.blockBitmap], ["bg_inode_bitmap", desc.inodeBitmap], ["bg_inode_table", desc.inodeTable]] as const) {
       setGroupDescField(name, table.view, at, sb.descBytes, block);
     }
+    ext4_group_desc.bg_flags.set(table.view, at, desc.flags);
     encodeGroupDesc(sb, desc, table, at);
   }
   return { descs: table.data, free };
@@ -47,7 +48,8 @@ export function* writeBitmaps(draft: Draft, batch: WriteBatch): Task<{ descs: Ui
 function describe(draft: Draft, group: GroupNo): GroupDesc {
   const { sb, groups, space } = draft;
   const usedInodes = usedInodesOf(draft, group);
-  const flags = (groups.hasBitmap[group] === 1 ? 0 : EXT4_BG_BLOCK_UNINIT) | (usedInodes > 0 ? 0 : EXT4_BG_INODE_UNINIT) | (draft.leavesTablesToKernel ? 0 : EXT4_BG_INODE_ZEROED);
+  const uninit = (groups.hasBitmap[group] === 1 ? 0 : EXT4_BG_BLOCK_UNINIT) | (usedInodes > 0 ? 0 : EXT4_BG_INODE_UNINIT);
+  const flags = (sb.hasGroupChecksums ? uninit : 0) | (draft.leavesTablesToKernel ? 0 : EXT4_BG_INODE_ZEROED);
   return {
     group,
     blockBitmap: groups.blockBitmap[group]!,
@@ -57,7 +59,7 @@ function describe(draft: Draft, group: GroupNo): GroupDesc {
     freeInodes: sb.inodesPerGroup - usedInodes,
     usedDirs: draft.directories.filter((ino) => Math.floor((ino - 1) / sb.inodesPerGroup) === group).length,
     itableUnused: sb.inodesPerGroup - usedInodes,
-    flags: sb.hasGroupChecksums ? flags : 0,
+    flags,
     checksum: 0,
     blockBitmapChecksum: 0,
     inodeBitmapChecksum: 0,

@@ -12,7 +12,7 @@ import { PAGE_BYTES, profileFor } from "./profile.js";
 
 export const INODE_BYTES_OLD = 128;
 const BLOCK_BYTES = { min: 1024, max: 65536 } as const;
-const CLUSTER_BYTES_MAX = 2 ** 28;
+const CLUSTER_BYTES = { min: 2048, max: 2 ** 28 } as const;
 const CLUSTER_BLOCKS_DEFAULT = 16;
 const RATIO_BYTES = { min: 1024, max: 2 ** 26 } as const;
 const GROUP_BLOCKS_MIN = 256;
@@ -123,7 +123,7 @@ function chooseFeatures(options: MkfsOptions, fromProfile: ReadonlySet<string>, 
 }
 
 function clusterSize(options: MkfsOptions, features: FeatureSet, blockBytes: number): number {
-  if (features.has("bigalloc")) return checkedPower("clusterBytes", options.clusterBytes ?? blockBytes * CLUSTER_BLOCKS_DEFAULT, blockBytes, CLUSTER_BYTES_MAX);
+  if (features.has("bigalloc")) return checkedPower("clusterBytes", options.clusterBytes ?? blockBytes * CLUSTER_BLOCKS_DEFAULT, Math.max(blockBytes, CLUSTER_BYTES.min), CLUSTER_BYTES.max);
   if (options.clusterBytes !== undefined) throw new MkfsOptionError("clusterBytes", "clusters need the feature bigalloc");
   return blockBytes;
 }

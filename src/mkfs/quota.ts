@@ -34,11 +34,19 @@ export function addQuotaFiles(draft: Draft): void {
 function addFile(draft: Draft, ino: Ino, content: Uint8Array): void {
   const { blockBytes } = draft.sb;
   const blocks = Math.ceil(content.length / blockBytes);
-  const map = allocateFile(draft, { ino, blocks, name: "quota files" });
+  const map = allocateFile(draft, { ino, blocks, order: writingOrder(blocks, blockBytes), name: "quota files" });
   const padded = new Uint8Array(blocks * blockBytes);
   padded.set(content);
   for (let lblk = 0; lblk < blocks; lblk++) draft.addContent(blockOf(map, lblk), padded.subarray(lblk * blockBytes, (lblk + 1) * blockBytes));
   draft.addInode(ino, newInode(draft, { mode: S_IFREG | 0o600, links: 1, sizeBytes: content.length, flags: EXT4_IMMUTABLE_FL, map }));
+}
+
+/** The root of the tree is written when the first entry below it is. */
+function writingOrder(blocks: number, blockBytes: number): number[] {
+  const ascending = Array.from({ length: blocks }, (_, lblk) => lblk);
+  if (blockBytes > QUOTA_BLOCK_BYTES) return ascending;
+  const firstEntryAt = QUOTA_TREE_AT + QUOTA_TREE_DEPTH;
+  return [...ascending.slice(0, QUOTA_TREE_AT), ...ascending.slice(QUOTA_TREE_AT + 1, firstEntryAt + 1), QUOTA_TREE_AT, ...ascending.slice(firstEntryAt + 1)];
 }
 
 /** By id, ascending; what belongs to the filesystem itself is nobody's. */

@@ -2,7 +2,7 @@
  * The resize inode keeps the blocks into which the descriptor table may grow. Its one pointer of two levels leads to a block of pointers to the reserved blocks of group 0,
  * and each of these is itself a block of pointers to the same block in the groups with a backup.
  */
-import { descBlocks, superblockOf } from "../ext4/groups.js";
+import { descBlocks, inodeTableBlocks, superblockOf } from "../ext4/groups.js";
 import { EXT4_NDIR_BLOCKS, EXT4_RESIZE_INO, ext4_inode } from "../format/inode.js";
 import { viewOf } from "../lib/view.js";
 import type { Draft } from "./draft.js";
@@ -13,15 +13,15 @@ import { backupGroups } from "./placement.js";
 const S_IFREG = 0o100000;
 
 export function addResizeInode(draft: Draft): void {
-  const { sb, geometry: { reservedDescBlocks } } = draft;
+  const { sb, groups, geometry: { reservedDescBlocks } } = draft;
   const { blockBytes } = sb;
   const pointersPerBlock = blockBytes / 4;
   const root = new Uint8Array(ext4_inode.i_block.size);
   let blocksUsed = 0;
   if (reservedDescBlocks > 0) {
-    const backups = backupGroups(sb).map((group) => superblockOf(sb, group));
+    const backups = backupGroups(sb);
     if (backups.length > pointersPerBlock) throw new MkfsOptionError("features", `resize_inode cannot list ${backups.length} backups of the superblock`);
-    const { first: top } = draft.take(draft.goalFor(EXT4_RESIZE_INO), 1, "the resize inode");
+    const { first: top } = draft.take(groups.inodeTable[0]! + inodeTableBlocks(sb), 1, "the resize inode");
     viewOf(root).setUint32((EXT4_NDIR_BLOCKS + 1) * 4, top, true);
     const firstReserved = superblockOf(sb, 0) + 1 + descBlocks(sb);
     const topBlock = new Uint8Array(blockBytes);
@@ -30,11 +30,11 @@ export function addResizeInode(draft: Draft): void {
       const block = firstReserved + index;
       viewOf(topBlock).setUint32(((descBlocks(sb) + index) % pointersPerBlock) * 4, block, true);
       const view = viewOf(reserved);
-      backups.forEach((superblock, slot) => view.setUint32(index * blockBytes + slot * 4, superblock + block - superblockOf(sb, 0), true));
+      backups.forEach((group, slot) => view.setUint32(index * blockBytes + slot * 4, group * sb.blocksPerGroup + block, true));
     }
     draft.addContent(top, topBlock);
     draft.addContent(firstReserved, reserved);
-    blocksUsed = sb.clusterBlocks + reservedDescBlocks * (1 + backups.length);
+    blocksUsed = (1 + reservedDescBlocks * (1 + backups.length)) * sb.clusterBlocks; // each block counts as the cluster that it is in
   }
   const sizeBytes = (EXT4_NDIR_BLOCKS + pointersPerBlock + pointersPerBlock ** 2) * blockBytes;
   draft.addInode(EXT4_RESIZE_INO, newInode(draft, { mode: S_IFREG | 0o600, links: 1, sizeBytes, map: { root, flags: 0, blocksUsed } }));

@@ -1,4 +1,6 @@
-/** A real image, mounted for writing, whose inodes' attributes are changed by their own functions: handles, allocators and maps are the real ones, so e2fsck may judge all of it. */
+/**
+ * A real image, mounted for writing, whose inodes' attributes are changed by their own functions. Handles, allocators and maps are the real ones, so e2fsck may judge all of it.
+ */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MemoryDevice } from "../../src/block/memory.js";

@@ -1,4 +1,6 @@
-"""Runs operations on attributes on a mounted filesystem: python3 xattrs.py MOUNT < operations. Prints the name of each error ("" for none), then what every file has at the end, as JSON."""
+"""Runs operations on attributes on a mounted filesystem: python3 xattrs.py MOUNT < operations.
+
+Prints the name of each error ("" for none), then what every file has at the end, as JSON."""
 import errno
 import json
 import os
