@@ -1,6 +1,6 @@
 /**
  * Makes test/fixtures/: small images that need root and a particular kernel to make, with what Linux says is in them, so that any host can read them. Run as root on Linux:
- * npx tsx tools/make-fixtures.ts. Contents come from fixed seeds; inode numbers, times and generations are the kernel's of that day.
+ * npx tsx tools/make-fixtures.ts [name...]. Contents come from fixed seeds; inode numbers, times and generations are the kernel's of that day.
  */
 import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -38,6 +38,17 @@ except OSError: pass
 os.mkdir(root + "dir/deep"); os.mkdir(root + "dir/deep/deeper"); put("dir/deep/deeper/bottom", b"b" * 5000)
 `;
 
+/** What is left out above: an index of two levels in a hash tree (hard links cost no inodes), an extent tree of depth 2, inodes of 128 bytes. */
+const DEEP = `
+os.makedirs(root + "dir/deep/deeper"); put("dir/deep/deeper/bottom", b"b" * 5000)
+os.mkdir(root + "wide"); put("small", b"small file")
+for i in range(450): os.link(root + "small", root + f"wide/{i:04}" + "-a-long-name" * 20)
+with open(root + "extents", "wb", buffering=0) as f:
+    for i in range(400): os.pwrite(f.fileno(), b"block", i * 2048)
+os.symlink("long/" * 40, root + "slow")
+put("attributes"); os.setxattr(root + "attributes", "user.block", b"value" * 30)
+`;
+
 interface Recipe {
   readonly name: string;
   readonly mke2fs: readonly string[];
@@ -66,15 +77,20 @@ os.unlink(root + "emptied/x"); os.rmdir(root + "emptied"); os.unlink(root + "med
   },
   {
     name: "fast-commit", mke2fs: ["-t", "ext4", "-b", "1024", "-J", "size=1", "-O", "^resize_inode,fast_commit", "-N", "300"], sizeKib: 4096, script: CONTENT,
-    then: `put("made", b"m" * 3000); sync("made"); os.rename(root + "small", root + "renamed"); os.unlink(root + "slow"); put("made2", b"two"); sync("made2"); sync("renamed")`,
+    // The first fsync of a mount is a full commit; those after it are fast.
+    then: `put("first"); sync("first"); put("made", b"m" * 3000); sync("made"); os.rename(root + "small", root + "renamed"); os.link(root + "made", root + "dir/made-too")
+os.unlink(root + "dir/a-name-of-some-length-0001"); os.truncate(root + "medium", 2000); put("new", b"two"); sync("new"); sync("renamed"); sync("medium")`,
   },
+  { name: "deep", mke2fs: ["-t", "ext4", "-b", "1024", "-I", "128", "-O", "^has_journal,^resize_inode,mmp", "-N", "64"], sizeKib: 2048, script: DEEP },
 ];
 
 const folder = "test/fixtures";
 mkdirSync(folder, { recursive: true });
 const asJson = (tree: Tree): string => JSON.stringify(Object.fromEntries(tree), (_key, value: unknown) => (typeof value === "bigint" ? String(value) : value), 1);
 
+const wanted = process.argv.slice(2);
 for (const recipe of RECIPES) {
+  if (wanted.length > 0 && !wanted.includes(recipe.name)) continue;
   const image = join(temporaryFolder(), `${recipe.name}.img`);
   run("mke2fs", ["-q", "-F", "-U", "00112233-4455-6677-8899-aabbccddeeff", ...recipe.mke2fs, image, `${recipe.sizeKib}k`]);
   const fill = (script: string) => (mountPoint: string): void => { run("python3", ["-c", PRELUDE + script, mountPoint]); };

@@ -1,6 +1,7 @@
 /**
  * The operations of a volume, each written once, as a task; surfaces.ts derives the sync and the promise form. Errors carry Node's syscall and path.
  */
+import { CorruptionError } from "../format/corruption.js";
 import { INODE_FLAG_LETTERS } from "../format/inode.js";
 import { FsError, type ErrorContext } from "../lib/errno.js";
 import { decode, encode } from "../lib/utf8.js";
@@ -130,7 +131,7 @@ export class Operations {
   private *readWhole(inode: Inode, from: number): Task<Uint8Array> {
     const sizeBytes = Math.max(0, inode.i_size - from);
     if (inode.isRegular() && sizeBytes > READ_FILE_BYTES_MAX) throw new FsError("EFBIG", `the file has ${inode.i_size} bytes, which is more than fits in one piece`, { syscall: "read" });
-    const bytes = new Uint8Array(inode.isRegular() ? sizeBytes : GROW_BYTES);
+    const bytes = allocate(inode.isRegular() ? sizeBytes : GROW_BYTES);
     const count = yield* this.readFrom(inode, from, bytes);
     return count === bytes.length ? bytes : bytes.subarray(0, count);
   }
@@ -146,7 +147,7 @@ export class Operations {
     const top = yield* this.find(path, true, "scandir");
     const result: (string | Uint8Array | Dirent<string> | Dirent<Uint8Array>)[] = [];
     const shown = shownPath(path);
-    // Breadth first, as Node does it; every directory is entered once, so that a damaged tree ends, too.
+    // Breadth first, as Node does it; every directory is entered once, as in every walk over a tree that may be damaged (vfs/walk.ts).
     const pending: { inode: Inode; prefix: string; parentPath: string }[] = [{ inode: top.d_inode, prefix: "", parentPath: shown }];
     const entered = new Set([top.d_inode.i_ino]);
     for (let at = 0; at < pending.length; at++) {
@@ -160,7 +161,8 @@ export class Operations {
           const dirent = new Dirent(name, parentPath, yield* this.entryType(entry));
           result.push(dirent as Dirent<string> | Dirent<Uint8Array>);
         } else result.push(isBuffer ? name : prefix + (name as string));
-        if (settings.recursive !== true || (yield* this.entryType(entry)) !== S_IFDIR || entered.has(entry.ino)) continue;
+        if (settings.recursive !== true || (yield* this.entryType(entry)) !== S_IFDIR) continue;
+        if (entered.has(entry.ino)) throw new CorruptionError("dir-loop", { ino: entry.ino }, { syscall: "scandir", path: shown });
         entered.add(entry.ino);
         const text = decode(entry.name);
         pending.push({ inode: yield* this.fs.iget(entry.ino), prefix: `${prefix}${text}/`, parentPath: parentPath.endsWith("/") ? parentPath + text : `${parentPath}/${text}` });
@@ -274,6 +276,15 @@ export class Operations {
     const file = this.files.get(fd);
     if (file === undefined) throw new FsError("EBADF", "", { syscall });
     return file;
+  }
+}
+
+/** @throws FsError ENOMEM. */
+function allocate(sizeBytes: number): Uint8Array {
+  try {
+    return new Uint8Array(sizeBytes);
+  } catch {
+    throw new FsError("ENOMEM", `there is no memory for ${sizeBytes} bytes in one piece`, { syscall: "read" });
   }
 }
 

@@ -4,10 +4,10 @@
  */
 import { writeBytes } from "../block/device.js";
 import { bitmapChecksum, superblockChecksum } from "../format/checksum.js";
+import { CorruptionError } from "../format/corruption.js";
 import { EXT4_BG_BLOCK_UNINIT, EXT4_BG_INODE_UNINIT, ext4_group_desc, groupDescField, setGroupDescField } from "../format/group-desc.js";
 import { ext4_super_block as S } from "../format/superblock.js";
 import { clearBit, findClearBit, setBit, testBit } from "../lib/bitmap.js";
-import { FsError } from "../lib/errno.js";
 import { TWO_32, type GroupNo, type Ino, type Pblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
 import { blockBitmap, inodeBitmap } from "./bitmaps.js";
@@ -54,7 +54,7 @@ export class Allocation {
     }
   }
 
-  /** The first free cluster in the inode's group or a later one. @throws FsError ENOSPC. */
+  /** The first free cluster in the inode's group or a later one. @throws CorruptionError fast-commit: what Linux recorded it had found room for. */
   *takeBlock(near: Ino): Task<Pblk> {
     const { sb } = this.fs;
     const first = Math.floor((near - 1) / sb.inodesPerGroup);
@@ -67,7 +67,7 @@ export class Allocation {
       state.freeClusters--;
       return sb.firstBlockOf(group) + bit * sb.clusterBlocks;
     }
-    throw new FsError("ENOSPC");
+    throw new CorruptionError("fast-commit", { ino: near, found: "no free block" });
   }
 
   *setInode(ino: Ino, isUsed: boolean): Task<void> {

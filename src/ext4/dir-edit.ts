@@ -7,13 +7,13 @@
 import type { BufferHead } from "../block/buffer-cache.js";
 import { sealDirLeaf, sealDxBlock } from "../format/checksum.js";
 import { CorruptionError } from "../format/corruption.js";
-import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenFromDisk, recLenToDisk } from "../format/dir-entry.js";
+import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenFromDisk, recLenToDisk, HEAD_BYTES, roundUp4 } from "../format/dir-entry.js";
 import { bytesEqual } from "../lib/bytes.js";
 import type { Ino, Lblk } from "../lib/numbers.js";
 import type { Handle } from "../jbd2/handle.js";
 import type { Task } from "../sched/task.js";
 import { S_IFDIR } from "../vfs/inode.js";
-import { entryName, fileTypeOf, HEAD_BYTES, nameLength, roundUp4, TAIL_BYTES } from "./dir.js";
+import { entryName, fileTypeOf, nameLength, TAIL_BYTES } from "./dir.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 

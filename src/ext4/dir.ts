@@ -5,7 +5,7 @@
 import type { BufferHead } from "../block/buffer-cache.js";
 import { dirLeafChecksum, dxBlockChecksum } from "../format/checksum.js";
 import { CorruptionError, type CorruptionPlace } from "../format/corruption.js";
-import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenFromDisk } from "../format/dir-entry.js";
+import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenFromDisk, HEAD_BYTES, roundUp4 } from "../format/dir-entry.js";
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import type { Ino, Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
@@ -18,7 +18,6 @@ import { listExtents, mapBlocks } from "./map.js";
 import type { Ext4 } from "./super.js";
 
 /** In front of an entry's name. */
-export const HEAD_BYTES = ext4_dir_entry_2.$.size;
 export const TAIL_BYTES = ext4_dir_entry_tail.$.size;
 /** Hash and minor hash behind the name, in directories that are both encrypted and casefolded. */
 const STORED_HASH_BYTES = 8;
@@ -103,8 +102,6 @@ export function hasStoredHash(dir: Ext4Inode): boolean {
   const both = EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL;
   return (dir.i_flags & both) === both;
 }
-
-export const roundUp4 = (bytes: number): number => (bytes + 3) & ~3;
 
 /** Whether the block is a node of the hash tree. With checksums a leaf leaves room for its tail, so only a node spans the block. */
 function isIndexBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, view: DataView): boolean {

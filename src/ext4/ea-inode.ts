@@ -71,6 +71,7 @@ function* takeReference(handle: Handle, holder: Ext4Inode): Task<void> {
 /** One more reference for each entry whose value has an inode of its own: all of them, or none. */
 export function* takeReferences(handle: Handle, fs: Ext4, owner: Ext4Inode, entries: readonly XattrEntry[], dead: Ext4Inode[]): Task<void> {
   const taken: XattrEntry[] = [];
+  handle.tryExtend(entries.length); // if the transaction has no room, what was reserved may yet do
   try {
     for (const entry of entries) {
       if (entry.valueInum === 0) continue;

@@ -7,7 +7,7 @@ import type { Lblk, Pblk } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
 import type { FileExtent } from "../vfs/inode.js";
-import { entryAt, nodeDepth, nodeEntries, readChild, rootNode } from "./extents.js";
+import { entryAt, nodeDepth, walkExtentTree } from "./extents.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 
@@ -18,14 +18,9 @@ type Entry = Extent | { readonly lblk: Lblk; readonly pblk: Pblk };
 export function* extentTreeBlocks(fs: Ext4, inode: Ext4Inode): Task<FileExtent[]> {
   const blocks: FileExtent[] = [];
   if ((inode.i_flags & EXT4_EXTENTS_FL) === 0) return blocks;
-  const visit = function* (node: ReturnType<typeof rootNode>): Task<void> {
-    const depth = nodeDepth(node);
-    for (let slot = 0; depth > 0 && slot < nodeEntries(node); slot++) {
-      blocks.push({ lblk: 0, pblk: indexPblock(node.view, entryAt(node, slot)), count: 1, unwritten: false });
-      yield* visit(yield* readChild(fs, inode, node, slot, depth - 1));
-    }
-  };
-  yield* visit(rootNode(inode));
+  yield* walkExtentTree(fs, inode, (node, slot) => {
+    if (nodeDepth(node) > 0) blocks.push({ lblk: 0, pblk: indexPblock(node.view, entryAt(node, slot)), count: 1, unwritten: false });
+  });
   return blocks;
 }
 

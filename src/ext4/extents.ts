@@ -107,6 +107,23 @@ export function* readChild(fs: Ext4, inode: Ext4Inode, parent: Node, slot: numbe
   return node;
 }
 
+/**
+ * Calls `visit` with every entry of the tree, an index entry before what is below it.
+ * @throws CorruptionError map-overrun: more nodes than the filesystem has blocks, as in a damaged tree whose branches meet again; the walk is so bounded.
+ */
+export function* walkExtentTree(fs: Ext4, inode: Ext4Inode, visit: (node: Node, slot: number) => void): Task<void> {
+  let nodeCount = 0;
+  const descend = function* (node: Node): Task<void> {
+    if (++nodeCount > fs.sb.blocksCount) throw damaged("map-overrun", inode, node, { found: "more nodes than the filesystem has blocks" });
+    const depth = nodeDepth(node);
+    for (let slot = 0; slot < nodeEntries(node); slot++) {
+      visit(node, slot);
+      if (depth > 0) yield* descend(yield* readChild(fs, inode, node, slot, depth - 1));
+    }
+  };
+  yield* descend(rootNode(inode));
+}
+
 function verifyBlock(fs: Ext4, inode: Ext4Inode, node: Node, buffer: BufferHead): void {
   const token = inode.verifiedToken("extent");
   if (buffer.verifiedAs === token) return;

@@ -7,6 +7,7 @@
 import { writeBytes } from "../block/device.js";
 import type { BufferHead } from "../block/buffer-cache.js";
 import { dirLeafChecksum, inodeChecksum, inodeSeed } from "../format/checksum.js";
+import { CorruptionError } from "../format/corruption.js";
 import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenToDisk } from "../format/dir-entry.js";
 import { EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, ext4_inode, I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
 import type { FastCommitRecord } from "../jbd2/fast-commit.js";
@@ -63,14 +64,15 @@ class Replay {
       case "inode":
         return this.setInode(yield* this.draft(record.ino), record.raw);
       case "add-range": {
-        const draft = yield* this.draft(record.ino);
-        if (!this.fs.sb.containsBlocks(record.pblk, record.count)) return;
-        cut(draft, record.lblk, record.count);
-        insert(draft, { lblk: record.lblk, pblk: record.pblk, count: record.count, unwritten: record.unwritten });
+        const { ino, lblk, pblk, count, unwritten } = record;
+        const draft = yield* this.draft(ino);
+        if (count === 0 || lblk + count > TWO_32 || !this.fs.sb.containsBlocks(pblk, count)) throw damaged(ino, "fc_ex", `${count} blocks at ${pblk}`);
+        cut(draft.extents, lblk, count);
+        insert(draft.extents, { lblk, pblk, count, unwritten });
         return;
       }
       case "del-range":
-        return cut(yield* this.draft(record.ino), record.lblk, record.count);
+        return cut((yield* this.draft(record.ino)).extents, record.lblk, record.count);
       case "creat":
         return yield* this.create(record.parent, record.ino, record.name);
       case "link":
@@ -118,6 +120,7 @@ class Replay {
     let directory = this.directories.get(ino);
     if (directory === undefined) {
       const inode = yield* readInode(this.fs, ino);
+      if (!inode.isDirectory()) throw damaged(ino, "fc_parent_ino", `a mode of 0${inode.i_mode.toString(8)}`);
       const names = (yield* listDirectory(inode)).map(({ name, ino: child }) => [keyOf(name), { name, ino: child }] as const);
       directory = { parent: yield* parentOf(inode), names: new Map(names) };
       this.directories.set(ino, directory);
@@ -161,6 +164,8 @@ class Replay {
     for (const ino of this.directories.keys()) yield* this.draft(ino);
     const allocation = new Allocation(fs);
     const kept = [...this.drafts.values()].filter((draft) => linksOf(draft) > 0);
+    this.checkTotal(kept.flatMap(({ extents }) => extents));
+    this.checkTotal([...this.drafts.values()].flatMap(({ oldBlocks }) => oldBlocks));
     for (const { oldBlocks } of this.drafts.values()) for (const { pblk, count } of oldBlocks) yield* allocation.setBlocks(pblk, count, false);
     for (const { extents } of kept) for (const { pblk, count } of extents) yield* allocation.setBlocks(pblk, count, true);
     for (const draft of this.drafts.values()) {
@@ -180,6 +185,12 @@ class Replay {
     yield* allocation.write();
   }
 
+  /** No block is in two files, so all of them together have no more than there are: what is done for each block is so bounded. */
+  private checkTotal(extents: readonly FileExtent[]): void {
+    const total = extents.reduce((sum, { count }) => sum + count, 0);
+    if (total > this.fs.sb.blocksCount) throw new CorruptionError("map-overrun", { field: "fc_ex", found: `${total} blocks in all files`, expected: this.fs.sb.blocksCount });
+  }
+
   /** Without a link an inode is free, and a later record may use it for something else. */
   private erase(draft: Draft): void {
     draft.extents = [];
@@ -194,6 +205,7 @@ class Replay {
   /** Packs the names into the directory's blocks, with more of them where these do not do. */
   private *writeDirectory(draft: Draft, directory: Names, allocation: Allocation): Task<void> {
     const { fs } = this;
+    if (sizeOf(draft) > fs.sb.blocksCount * fs.blockBytes) throw damaged(draft.ino, "i_size", `${sizeOf(draft)} bytes of a directory`);
     const seed = inodeSeed(fs.sb.csumSeed, draft.ino, ext4_inode.i_generation.get(draft.view, 0));
     const dots = [{ name: Uint8Array.of(0x2e), ino: draft.ino }, { name: Uint8Array.of(0x2e, 0x2e), ino: directory.parent }];
     const blocks: Uint8Array[] = [];
@@ -210,7 +222,7 @@ class Replay {
       let pblk = blockAt(draft, lblk);
       if (pblk === undefined) {
         pblk = yield* allocation.takeBlock(draft.ino);
-        insert(draft, { lblk, pblk, count: 1, unwritten: false });
+        insert(draft.extents, { lblk, pblk, count: 1, unwritten: false });
       }
       yield* writeBytes(fs.device, pblk * fs.blockBytes, block);
       fs.cache.invalidate(pblk);
@@ -304,25 +316,44 @@ function sizeOf(draft: Draft): number {
 }
 
 function blockAt(draft: Draft, lblk: Lblk): Pblk | undefined {
-  const extent = draft.extents.find((candidate) => lblk >= candidate.lblk && lblk < candidate.lblk + candidate.count);
-  return extent === undefined ? undefined : extent.pblk + lblk - extent.lblk;
+  const extent = draft.extents[firstBehind(draft.extents, lblk)];
+  return extent === undefined || extent.lblk > lblk ? undefined : extent.pblk + lblk - extent.lblk;
+}
+
+/** Index of the first extent that ends behind `lblk`: they are in order, and there may be many. */
+function firstBehind(extents: readonly FileExtent[], lblk: Lblk): number {
+  let low = 0;
+  let high = extents.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (extents[middle]!.lblk + extents[middle]!.count <= lblk) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Takes lblk .. lblk + count - 1 out of the map. */
-function cut(draft: Draft, lblk: Lblk, count: number): void {
+function cut(extents: FileExtent[], lblk: Lblk, count: number): void {
   const end = lblk + count;
-  draft.extents = draft.extents.flatMap((extent) => {
+  const from = firstBehind(extents, lblk);
+  let to = from;
+  const rest: FileExtent[] = [];
+  for (; to < extents.length && extents[to]!.lblk < end; to++) {
+    const extent = extents[to]!;
     const extentEnd = extent.lblk + extent.count;
-    if (extentEnd <= lblk || extent.lblk >= end) return [extent];
-    const left = { ...extent, count: lblk - extent.lblk };
-    const right = { ...extent, lblk: end, pblk: extent.pblk + end - extent.lblk, count: extentEnd - end };
-    return [left, right].filter((part) => part.count > 0);
-  });
+    if (extent.lblk < lblk) rest.push({ ...extent, count: lblk - extent.lblk });
+    if (extentEnd > end) rest.push({ ...extent, lblk: end, pblk: extent.pblk + end - extent.lblk, count: extentEnd - end });
+  }
+  extents.splice(from, to - from, ...rest);
 }
 
-function insert(draft: Draft, extent: FileExtent): void {
-  draft.extents.push(extent);
-  draft.extents.sort((a, b) => a.lblk - b.lblk);
+/** Puts an extent where nothing is mapped. */
+function insert(extents: FileExtent[], extent: FileExtent): void {
+  extents.splice(firstBehind(extents, extent.lblk), 0, extent);
+}
+
+function damaged(ino: Ino, field: string, found: string): CorruptionError {
+  return new CorruptionError("fast-commit", { ino, field, found });
 }
 
 /** Gives a leaf its tail and checksum. */

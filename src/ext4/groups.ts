@@ -108,8 +108,10 @@ export function descLocation(sb: Superblock, group: GroupNo): { block: Pblk; at:
   return { block: descBlockLocation(sb, Math.floor(group / descsPerBlock(sb))), at: (group % descsPerBlock(sb)) * sb.descBytes };
 }
 
+/** @throws CorruptionError group-desc-location: the superblock gives the filesystem more groups than their descriptors have room in it. */
 export function* findGroupDesc(fs: Ext4, group: GroupNo): Task<{ buffer: BufferHead; at: number }> {
   const { block, at } = descLocation(fs.sb, group);
+  if (block >= fs.sb.blocksCount) throw new CorruptionError("group-desc-location", { group, block, offset: at, expected: `a block below ${fs.sb.blocksCount}` });
   return { buffer: fs.cache.peek(block) ?? (yield* fs.cache.read(block)), at };
 }
 

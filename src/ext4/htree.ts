@@ -104,6 +104,8 @@ export interface TreePath {
   readonly hash: number;
   /** One per level, the root first. */
   readonly frames: Frame[];
+  /** Leaves that nextLeaf has gone on to. */
+  leafCount: number;
 }
 
 /**
@@ -115,7 +117,7 @@ export function* descend(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<TreeP
   const { hashVersion, levels } = readRoot(fs, dir, buffer);
   const hash = filingHash(fs, dir, hashVersion, name);
   if (hash === undefined) return undefined;
-  const path: TreePath = { hashVersion, hash, frames: [] };
+  const path: TreePath = { hashVersion, hash, frames: [], leafCount: 0 };
   for (let lblk = 0; ; lblk = leafOf(path)) {
     if (lblk !== 0) ({ buffer } = yield* readDirBlock(fs, dir, lblk));
     const { entriesAt, count } = indexEntries(fs, dir, buffer, path.frames.length === 0);
@@ -154,8 +156,12 @@ function searchIndex(view: DataView, entriesAt: number, count: number, hash: num
   return low - 1;
 }
 
-/** Moves the path to the next leaf, if that goes on with names of the same hash. The leaves of one hash lie side by side, so a walk over them ends where the directory does. */
-export function* nextLeaf(fs: Ext4, dir: Ext4Inode, { frames, hash }: TreePath): Task<boolean> {
+/**
+ * Moves the path to the next leaf, if that goes on with names of the same hash.
+ * @throws CorruptionError htree-field: more leaves than the directory has blocks, as where a damaged index leads to some again and again; the walk is so bounded.
+ */
+export function* nextLeaf(fs: Ext4, dir: Ext4Inode, path: TreePath): Task<boolean> {
+  const { frames, hash } = path;
   let level = frames.length - 1;
   while (frames[level]!.slot + 1 >= frames[level]!.count) {
     if (level-- === 0) return false;
@@ -163,6 +169,9 @@ export function* nextLeaf(fs: Ext4, dir: Ext4Inode, { frames, hash }: TreePath):
   const frame = frames[level]!;
   const next = indexHash(frame.view, frame.entriesAt, frame.slot + 1);
   if ((next & 1) === 0 || ((next & ~1) >>> 0) !== hash) return false;
+  if (++path.leafCount > dir.i_size / fs.blockBytes) {
+    throw new CorruptionError("htree-field", { ino: dir.i_ino, block: frame.buffer.b_blocknr, field: "hash", found: hash, expected: "names of one hash in fewer leaves" });
+  }
   frame.slot++;
   for (let below = level + 1; below < frames.length; below++) {
     const parent = frames[below - 1]!;

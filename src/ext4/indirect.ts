@@ -69,10 +69,17 @@ export function* mapIndirect(fs: Ext4, inode: Ext4Inode, lblk: Lblk, countMax: n
   while (row.span > 1) {
     const slot = slotOf(row, lblk);
     const pointer = pointerAt(fs, inode, row, slot);
-    if (pointer === 0) return { state: "hole", pblk: 0, count: Math.min(slotStart(row, slot + 1) - lblk, countMax) };
+    if (pointer === 0) return { state: "hole", pblk: 0, count: Math.min(slotStart(row, emptySlotsEnd(row, slot)) - lblk, countMax) };
     row = rowBelow(row, slot, fs.cache.peek(pointer) ?? (yield* fs.cache.read(pointer)));
   }
   return run(fs, inode, row, slotOf(row, lblk), countMax);
+}
+
+/** The first slot behind `slot`, which is a hole, that is none. */
+function emptySlotsEnd(row: PointerRow, slot: number): number {
+  let end = slot + 1;
+  while (end < row.slots && rawPointerAt(row, end) === 0) end++;
+  return end;
 }
 
 /** From pointer `slot` on: how many point to neighbouring blocks, or how many are holes. */

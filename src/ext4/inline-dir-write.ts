@@ -4,8 +4,7 @@
  * Source: fs/ext4/inline.c (ext4_try_add_inline_entry, ext4_update_inline_dir, ext4_convert_inline_data_nolock).
  */
 import { ext4_dir_entry_2 } from "../format/dir-entry.js";
-import { INCOMPAT } from "../format/features.js";
-import { EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
+import { EXT4_EXTENTS_FL, I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
 import { FsError } from "../lib/errno.js";
 import type { Ino } from "../lib/numbers.js";
@@ -15,8 +14,8 @@ import { appendBlock, claimBlock } from "./dir-append.js";
 import { addDots, AreaFiller, entryBytes, findGap, leafFiller, leafSeal, placeEntry, stretchLast, usedBytes, type NewEntry } from "./dir-edit.js";
 import { walkEntries } from "./dir.js";
 import { inlineAreas, PARENT_BYTES } from "./inline.js";
+import { leaveInode } from "./inline-write.js";
 import type { Ext4Inode } from "./inode.js";
-import { initMap } from "./map-write.js";
 import type { Ext4 } from "./super.js";
 import { inlineCapacityBytes, setInlineValue } from "./xattr-write.js";
 
@@ -35,13 +34,13 @@ export function inlineIsEmpty(fs: Ext4, dir: Ext4Inode): boolean {
   return inlineAreas(fs, dir).every(({ view, from, end }) => walkEntries(fs, view, from, end, (at) => ext4_dir_entry_2.inode.get(view, at) === 0) === end);
 }
 
-/** Makes an empty directory inside the inode. False: the inode has no room for the attribute, and i_flags now say that the directory has blocks. */
+/** Makes an empty directory inside the inode. False: the inode has no room for the attribute, and will have a map. */
 export function* initInline(handle: Handle, fs: Ext4, dir: Ext4Inode, parent: Ino): Task<boolean> {
   try {
     yield* setInlineValue(handle, fs, dir, NO_BYTES);
   } catch (error) {
     if (!(error instanceof FsError) || error.code !== "ENOSPC") throw error;
-    leaveInode(fs, dir);
+    yield* leaveInode(handle, fs, dir);
     return false;
   }
   dir.i_flags &= ~EXT4_EXTENTS_FL;
@@ -49,11 +48,6 @@ export function* initInline(handle: Handle, fs: Ext4, dir: Ext4Inode, parent: In
   dir.i_size = dir.i_disksize = I_BLOCK_BYTES;
   yield* setInlineParent(handle, dir, parent);
   return true;
-}
-
-function leaveInode(fs: Ext4, dir: Ext4Inode): void {
-  dir.i_flags &= ~EXT4_INLINE_DATA_FL;
-  if (fs.sb.has(INCOMPAT.extent, "incompat")) dir.i_flags |= EXT4_EXTENTS_FL;
 }
 
 /** Adds an entry. False: there was no room, and the directory now has a block instead, without the entry. @throws FsError ENOSPC: nothing was changed. */
@@ -98,13 +92,11 @@ function* growOut(handle: Handle, fs: Ext4, dir: Ext4Inode): Task<void> {
   const parent = inlineParent(dir);
   const run = yield* claimBlock(fs, dir, 0);
   try {
-    yield* setInlineValue(handle, fs, dir, undefined);
+    yield* leaveInode(handle, fs, dir);
   } catch (error) {
     fs.allocator.release(run);
     throw error;
   }
-  leaveInode(fs, dir);
-  initMap(fs, dir);
   dir.i_size = 0;
   const { buffer } = yield* appendBlock(handle, fs, dir, run);
   const filler = leafFiller(fs, buffer.view);

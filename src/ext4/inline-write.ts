@@ -80,7 +80,7 @@ export function* growOut(fs: Ext4, inode: Ext4Inode): Task<void> {
 }
 
 /** The inode becomes one with a map, an empty one. */
-function* leaveInode(handle: Handle, fs: Ext4, inode: Ext4Inode): Task<void> {
+export function* leaveInode(handle: Handle, fs: Ext4, inode: Ext4Inode): Task<void> {
   yield* setInlineValue(handle, fs, inode, undefined);
   inode.i_flags &= ~EXT4_INLINE_DATA_FL;
   if (fs.sb.has(INCOMPAT.extent, "incompat")) inode.i_flags |= EXT4_EXTENTS_FL;

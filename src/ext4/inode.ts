@@ -359,6 +359,8 @@ function checkFields(fs: Ext4, inode: Ext4Inode, damaged: (field: string, found:
   const isInline = (flags & EXT4_INLINE_DATA_FL) !== 0;
   if (isInline && (flags & EXT4_EXTENTS_FL) !== 0) throw damaged("i_flags", `0x${flags.toString(16)}`);
   if (isInline && !fs.sb.hasInlineData) throw damaged("i_flags", `0x${flags.toString(16)}`);
+  // What is inside the inode is no larger; without this a claim of gigabytes would be read as zeroes.
+  if (isInline && size > fs.sb.inodeBytes) throw damaged("i_size", size, fs.sb.inodeBytes);
   if ((flags & EXT4_INDEX_FL) !== 0 && type === S_IFDIR && !fs.sb.hasDirIndex && fs.sb.hasMetadataCsum) throw damaged("i_flags", `0x${flags.toString(16)}`);
   if (size >= 2 ** 63 || (type === S_IFREG && size > fs.mapEnd(inode) * fs.blockBytes)) throw damaged("i_size", size);
   if (inode.i_file_acl !== 0 && !fs.sb.containsBlocks(inode.i_file_acl, 1)) throw damaged("i_file_acl", inode.i_file_acl);

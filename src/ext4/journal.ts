@@ -189,8 +189,24 @@ export function* openLogJournal(fs: Ext4): Task<LogJournal | undefined> {
 }
 
 function replayTarget(fs: Ext4, journal: Journal, device: BlockDevice): ReplayTarget {
+  const isOfJournal = membership(journal.extents);
   return {
-    isHome: (block: Pblk) => block < fs.sb.blocksCount && !journal.extents.some(({ pblk, count }) => block >= pblk && block < pblk + count),
+    isHome: (block: Pblk) => block < fs.sb.blocksCount && !isOfJournal(block),
     write: (block, data) => writeBytes(device, block * fs.blockBytes, data),
+  };
+}
+
+/** Tells whether a block is in one of the runs. It is asked for each logged block, and a journal may lie in as many pieces as it has blocks. */
+function membership(runs: readonly FileExtent[]): (block: Pblk) => boolean {
+  const sorted = [...runs].sort((a, b) => a.pblk - b.pblk);
+  return (block) => {
+    let low = 0;
+    let high = sorted.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (sorted[middle]!.pblk <= block) low = middle + 1;
+      else high = middle;
+    }
+    return low > 0 && block < sorted[low - 1]!.pblk + sorted[low - 1]!.count;
   };
 }

@@ -29,6 +29,9 @@ export function* mapBlocks(fs: Ext4, inode: Ext4Inode, lblk: Lblk, countMax: num
     : yield* mapIndirect(fs, inode, lblk, countMax);
 }
 
+/** Each block of a file ends one hole at most, and so do each block of its map and the place behind it. */
+const STEPS_PER_BLOCK_MAX = 4;
+
 /**
  * All that is mapped in lblk .. lblk + count - 1, ascending, neighbours joined.
  * @throws CorruptionError map-overrun: the file claims more blocks than the filesystem has, as a damaged map that repeats itself does; the walk is so bounded.
@@ -37,11 +40,14 @@ export function* listExtents(fs: Ext4, inode: Ext4Inode, lblk: Lblk, count: numb
   const extents: FileExtent[] = [];
   const end = Math.min(lblk + count, fs.mapEnd(inode));
   let mapped = 0;
+  let stepCount = 0;
   for (let at = lblk; at < end;) {
     const mapping = yield* mapBlocks(fs, inode, at, end - at);
+    // A step maps a block, or passes a hole that ends at a block of the map's own: a map that is mostly holes repeats itself, too.
+    if (++stepCount > STEPS_PER_BLOCK_MAX * fs.sb.blocksCount) throw new CorruptionError("map-overrun", { ino: inode.i_ino, found: "more holes than the filesystem has blocks" });
     if (mapping.state !== "hole") {
       mapped += mapping.count;
-      if (mapped > fs.sb.blocksCount) throw new CorruptionError("map-overrun", { ino: inode.i_ino });
+      if (mapped > fs.sb.blocksCount) throw new CorruptionError("map-overrun", { ino: inode.i_ino, found: "more blocks than the filesystem has" });
       const last = extents.at(-1);
       const unwritten = mapping.state === "unwritten";
       const joins = last !== undefined && last.unwritten === unwritten &&

@@ -7,6 +7,7 @@ import { UnsupportedFeatureError } from "../format/corruption.js";
 import { COMPAT, featureNames, INCOMPAT, RO_COMPAT, RO_COMPAT_WRITABLE } from "../format/features.js";
 import { EXT4_ERROR_FS, EXT4_VALID_FS, ext4_super_block as S, setSuperblockTime } from "../format/superblock.js";
 import { DirectJournal } from "../jbd2/direct-journal.js";
+import type { Journal } from "../jbd2/journal.js";
 import { LogJournal } from "../jbd2/log-journal.js";
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
@@ -63,17 +64,25 @@ function* markInUse(fs: Ext4): Task<void> {
 
 /** Writes everything, and leaves the filesystem as one that needs no recovery. Open files that have no name any more are deleted by their close, which comes first. */
 export function* unmountExt4(fs: Ext4): Task<void> {
-  const { writable, sb } = fs;
+  const { writable } = fs;
   if (writable === undefined) return;
-  yield* syncFilesystem(fs);
-  if (writable.journal instanceof LogJournal) yield* writable.journal.flush();
-  const isFaulty = writable.journal.abortError !== undefined;
-  if (!isFaulty) {
-    sb.setFeature("incompat", INCOMPAT.needs_recovery, false);
-    sb.setFeature("roCompat", RO_COMPAT.orphan_present, false);
-    if ((S.s_state.get(sb.view, 0) & EXT4_ERROR_FS) === 0) S.s_state.set(sb.view, 0, S.s_state.get(sb.view, 0) | EXT4_VALID_FS);
-    yield* fs.writeSuperblock();
+  try {
+    if (writable.journal.abortError === undefined) yield* settle(fs, writable.journal);
+    yield* releaseMmp(fs);
+  } finally {
+    fs.writable = undefined;
   }
-  yield* releaseMmp(fs);
-  fs.writable = undefined;
+  if (writable.journal.abortError !== undefined) {
+    throw new FsError("EIO", `what was not durable yet is lost, and the next mount will recover: ${writable.journal.abortError.message}`);
+  }
+}
+
+function* settle(fs: Ext4, journal: Journal): Task<void> {
+  const { sb } = fs;
+  yield* syncFilesystem(fs);
+  if (journal instanceof LogJournal) yield* journal.flush();
+  sb.setFeature("incompat", INCOMPAT.needs_recovery, false);
+  sb.setFeature("roCompat", RO_COMPAT.orphan_present, false);
+  if ((S.s_state.get(sb.view, 0) & EXT4_ERROR_FS) === 0) S.s_state.set(sb.view, 0, S.s_state.get(sb.view, 0) | EXT4_VALID_FS);
+  yield* fs.writeSuperblock();
 }

@@ -4,13 +4,13 @@
  */
 import type { BufferHead } from "../block/buffer-cache.js";
 import { CorruptionError } from "../format/corruption.js";
-import { ext4_dir_entry_2, recLenFromDisk } from "../format/dir-entry.js";
+import { ext4_dir_entry_2, recLenFromDisk, HEAD_BYTES } from "../format/dir-entry.js";
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import { bytesEqual } from "../lib/bytes.js";
 import { casefold, foldsTo } from "../lib/casefold.js";
 import type { Ino, Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { blocksOf, entryName, HEAD_BYTES, readDirBlock, readNextDirBlock, shownName, walkEntries, type DirBlock } from "./dir.js";
+import { blocksOf, entryName, readDirBlock, readNextDirBlock, shownName, walkEntries, type DirBlock } from "./dir.js";
 import { descend, isIndexed, leafOf, nextLeaf } from "./htree.js";
 import { inlineAreas } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";

@@ -6,6 +6,7 @@
 import { BufferCache, type BufferHead } from "../block/buffer-cache.js";
 import { flush, writeBytes, type BlockDevice } from "../block/device.js";
 import { superblockChecksum } from "../format/checksum.js";
+import { CorruptionError } from "../format/corruption.js";
 import { EXT4_EXTENTS_FL, EXT4_GOOD_OLD_INODE_BYTES } from "../format/inode.js";
 import { ext4_super_block as S, setFreeBlocksCount, setSuperblockTime } from "../format/superblock.js";
 import type { Handle } from "../jbd2/handle.js";
@@ -18,6 +19,7 @@ import { Mutex } from "../sched/locks.js";
 import { S_VFS_RENAME_MUTEX } from "../sched/lock-classes.js";
 import type { Task } from "../sched/task.js";
 import type { StatFs, SuperBlock, Timespec } from "../vfs/inode.js";
+import { handleCorruption } from "./error.js";
 import { readGroupDesc, type GroupDesc } from "./groups.js";
 import type { InodeAllocator } from "./ialloc.js";
 import { indirectMapEnd } from "./indirect.js";
@@ -60,6 +62,8 @@ export interface Ext4MountOptions {
 const BUFFER_CACHE_BYTES = 64 * 2 ** 20;
 const PAGE_CACHE_BYTES = 64 * 2 ** 20;
 const INODE_CACHE_COUNT = 8192;
+/** An inode may be as large as a block, and this bounds those in core then. */
+const INODE_CACHE_BYTES = 16 * 2 ** 20;
 /** Inodes looked at for one that may go, when a new one comes. */
 const EVICTION_TRIES = 8;
 /** Linux's default for inode_readahead_blks. */
@@ -94,15 +98,18 @@ export class Ext4 implements SuperBlock {
   writable: WritableState | undefined;
   private readonly groupDescs = new Map<GroupNo, GroupDesc>();
   private readonly inodes = new Map<Ino, Ext4Inode>();
+  private readonly inodesMax: number;
   /** Operations that run, by number: the first is the oldest. */
   private readonly operations = new Set<number>();
   private operationCount = 0;
+  private panicError: FsError | undefined;
   private superBuffer: BufferHead | undefined;
 
   constructor(readonly device: BlockDevice, readonly sb: Superblock, readonly options: Ext4MountOptions) {
     this.blockBytes = sb.blockBytes;
     this.verifyChecksums = options.verifyChecksums ?? true;
     this.cache = new BufferCache(device, sb.blockBytes, options.bufferCacheBytes ?? BUFFER_CACHE_BYTES);
+    this.inodesMax = Math.min(INODE_CACHE_COUNT, INODE_CACHE_BYTES / sb.inodeBytes);
     this.pageCache = new PageCache(options.pageCacheBytes ?? PAGE_CACHE_BYTES);
     this.clock = options.clock ?? new ManualClock();
     this.random = options.random ?? repeatableNumbers();
@@ -137,12 +144,21 @@ export class Ext4 implements SuperBlock {
     return { sec, nsec: this.sb.inodeBytes > EXT4_GOOD_OLD_INODE_BYTES ? nsec : 0 };
   }
 
+  /** Nothing works any more. */
+  panic(error: FsError): void {
+    this.panicError = error;
+  }
+
   /** Runs what a caller from above asks for. Inodes that it uses stay in core until it ends. */
   *operation<T>(task: Task<T>): Task<T> {
     const number = ++this.operationCount;
     this.operations.add(number);
     try {
+      if (this.panicError !== undefined) throw new FsError("EIO", `the filesystem stopped: ${this.panicError.message}`);
       return yield* task;
+    } catch (error) {
+      if (error instanceof CorruptionError) yield* handleCorruption(this, error);
+      throw error;
     } finally {
       this.operations.delete(number);
     }
@@ -193,7 +209,7 @@ export class Ext4 implements SuperBlock {
   keepInode(inode: Ext4Inode): Ext4Inode {
     inode.lastUsed = this.operationCount;
     this.inodes.set(inode.i_ino, inode);
-    for (let tries = 0; this.inodes.size > INODE_CACHE_COUNT && tries < EVICTION_TRIES; tries++) {
+    for (let tries = 0; this.inodes.size > this.inodesMax && tries < EVICTION_TRIES; tries++) {
       const [ino, oldest] = this.inodes.entries().next().value as [Ino, Ext4Inode];
       this.inodes.delete(ino);
       if (this.isNeeded(oldest)) this.inodes.set(ino, oldest);

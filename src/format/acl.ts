@@ -1,15 +1,23 @@
 /**
- * POSIX ACLs. On disk (version 1) an entry has an id only where its tag needs one; in what Linux's getxattr gives and setxattr takes (version 2) each has 8 bytes.
+ * POSIX ACLs: a version, then entries. On disk (version 1) an entry has an id only where its tag needs one; in what Linux's getxattr gives and setxattr takes (version 2) each has one.
  * Source: fs/ext4/acl.h, include/uapi/linux/posix_acl_xattr.h, fs/posix_acl.c.
  */
 import { FsError } from "../lib/errno.js";
-import { viewOf } from "./layout.js";
+import { layout, le16, le32, viewOf } from "./layout.js";
+
+export const ext4_acl_header = layout("ext4_acl_header", 4, { a_version: le32(0) });
+
+export const ext4_acl_entry = layout("ext4_acl_entry", 8, {
+  e_tag:  le16(0),
+  e_perm: le16(2), // read 4, write 2, execute 1
+  e_id:   le32(4), // on disk only of a user's or a group's entry
+});
 
 const VERSION_DISK = 1;
 const VERSION_XATTR = 2;
-const HEADER_BYTES = 4;
-const SHORT_BYTES = 4;
-const LONG_BYTES = 8;
+const HEADER_BYTES = ext4_acl_header.$.size;
+const SHORT_BYTES = ext4_acl_entry.e_id.at;
+const LONG_BYTES = ext4_acl_entry.$.size;
 const ACL_UNDEFINED_ID = 0xffff_ffff;
 
 const ACL_USER_OBJ = 0x01;
@@ -38,12 +46,12 @@ export function aclToXattr(stored: Uint8Array): Uint8Array | undefined {
   if (entries === undefined) return undefined;
   const value = new Uint8Array(HEADER_BYTES + entries.length * LONG_BYTES);
   const out = viewOf(value);
-  out.setUint32(0, VERSION_XATTR, true);
+  ext4_acl_header.a_version.set(out, 0, VERSION_XATTR);
   entries.forEach(({ tag, perm, id }, index) => {
     const at = HEADER_BYTES + index * LONG_BYTES;
-    out.setUint16(at, tag, true);
-    out.setUint16(at + 2, perm, true);
-    out.setUint32(at + 4, id, true);
+    ext4_acl_entry.e_tag.set(out, at, tag);
+    ext4_acl_entry.e_perm.set(out, at, perm);
+    ext4_acl_entry.e_id.set(out, at, id);
   });
   return value;
 }
@@ -51,14 +59,14 @@ export function aclToXattr(stored: Uint8Array): Uint8Array | undefined {
 /** Undefined: the stored bytes are no ACL. */
 export function aclFromDisk(stored: Uint8Array): AclEntry[] | undefined {
   const view = viewOf(stored);
-  if (stored.length < HEADER_BYTES || view.getUint32(0, true) !== VERSION_DISK) return undefined;
+  if (stored.length < HEADER_BYTES || ext4_acl_header.a_version.get(view, 0) !== VERSION_DISK) return undefined;
   const entries: AclEntry[] = [];
   for (let at = HEADER_BYTES; at < stored.length;) {
     if (at + SHORT_BYTES > stored.length) return undefined;
-    const tag = view.getUint16(at, true);
+    const tag = ext4_acl_entry.e_tag.get(view, at);
     const sizeBytes = hasId(tag) ? LONG_BYTES : SHORT_BYTES;
     if (!TAGS.has(tag) || at + sizeBytes > stored.length) return undefined;
-    entries.push({ tag, perm: view.getUint16(at + 2, true), id: hasId(tag) ? view.getUint32(at + 4, true) : ACL_UNDEFINED_ID });
+    entries.push({ tag, perm: ext4_acl_entry.e_perm.get(view, at), id: hasId(tag) ? ext4_acl_entry.e_id.get(view, at) : ACL_UNDEFINED_ID });
     at += sizeBytes;
   }
   return entries;
@@ -67,12 +75,12 @@ export function aclFromDisk(stored: Uint8Array): AclEntry[] | undefined {
 export function aclToDisk(acl: readonly AclEntry[]): Uint8Array {
   const stored = new Uint8Array(acl.reduce((sum, { tag }) => sum + (hasId(tag) ? LONG_BYTES : SHORT_BYTES), HEADER_BYTES));
   const out = viewOf(stored);
-  out.setUint32(0, VERSION_DISK, true);
+  ext4_acl_header.a_version.set(out, 0, VERSION_DISK);
   let at = HEADER_BYTES;
   for (const { tag, perm, id } of acl) {
-    out.setUint16(at, tag, true);
-    out.setUint16(at + 2, perm, true);
-    if (hasId(tag)) out.setUint32(at + 4, id, true);
+    ext4_acl_entry.e_tag.set(out, at, tag);
+    ext4_acl_entry.e_perm.set(out, at, perm);
+    if (hasId(tag)) ext4_acl_entry.e_id.set(out, at, id);
     at += hasId(tag) ? LONG_BYTES : SHORT_BYTES;
   }
   return stored;
@@ -86,14 +94,14 @@ export function aclFromXattr(value: Uint8Array): AclEntry[] {
   if (value.length === 0) return [];
   const view = viewOf(value);
   if (value.length < HEADER_BYTES) throw new FsError("EINVAL", "the ACL is cut short");
-  if (view.getUint32(0, true) !== VERSION_XATTR) throw new FsError("EOPNOTSUPP", "the ACL is of an unknown version");
+  if (ext4_acl_header.a_version.get(view, 0) !== VERSION_XATTR) throw new FsError("EOPNOTSUPP", "the ACL is of an unknown version");
   if ((value.length - HEADER_BYTES) % LONG_BYTES !== 0) throw new FsError("EINVAL", "the ACL is cut short");
   const entries: AclEntry[] = [];
   for (let at = HEADER_BYTES; at < value.length; at += LONG_BYTES) {
-    const tag = view.getUint16(at, true);
-    const id = view.getUint32(at + 4, true);
+    const tag = ext4_acl_entry.e_tag.get(view, at);
+    const id = ext4_acl_entry.e_id.get(view, at);
     if (!TAGS.has(tag) || (hasId(tag) && id === ACL_UNDEFINED_ID)) throw new FsError("EINVAL", `the ACL has an entry with tag ${tag} and id ${id}`);
-    entries.push({ tag, perm: view.getUint16(at + 2, true), id: hasId(tag) ? id : ACL_UNDEFINED_ID });
+    entries.push({ tag, perm: ext4_acl_entry.e_perm.get(view, at), id: hasId(tag) ? id : ACL_UNDEFINED_ID });
   }
   return entries;
 }

@@ -34,3 +34,7 @@ export function recLenToDisk(recLen: number, blockBytes: number): number {
   if (blockBytes < BLOCK_BYTES_MAX) return recLen;
   return recLen === blockBytes ? 0xffff : (recLen & 0xfffc) | ((recLen >>> 16) & 3);
 }
+
+/** What stands before the name, and the padding behind it. */
+export const HEAD_BYTES = ext4_dir_entry_2.$.size;
+export const roundUp4 = (bytes: number): number => (bytes + 3) & ~3;

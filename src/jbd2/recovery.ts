@@ -152,6 +152,9 @@ function commitAgreesV1(view: DataView, crc: number): boolean {
   return (type === JBD2_CRC32_CHKSUM && size === 4 && stored === crc) || (type === 0 && size === 0 && stored === 0);
 }
 
+/** Blocks that one log may revoke: each costs some tens of bytes of memory until recovery ends. Linux deletes terabytes before it comes near. */
+const REVOKED_MAX = 2 ** 22;
+
 /** For each revoked block the last transaction that revoked it: copies up to and including that one are void. */
 function* revokePass(reader: LogReader, geometry: JournalGeometry, endTid: Tid, verify: boolean): Task<Map<Pblk, Tid>> {
   const { shape } = geometry;
@@ -167,6 +170,7 @@ function* revokePass(reader: LogReader, geometry: JournalGeometry, endTid: Tid, 
         const known = revoked.get(block);
         if (known === undefined || tidAtLeast(tid, known)) revoked.set(block, tid);
       }
+      if (revoked.size > REVOKED_MAX) throw new CorruptionError("journal-block", { logBlock: at, field: "r_count", found: `${revoked.size} revoked blocks`, expected: REVOKED_MAX });
       return true;
     },
   }, endTid);

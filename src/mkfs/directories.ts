@@ -1,7 +1,8 @@
 /** The root directory, and lost+found, which is as long as it is so that e2fsck need not look for blocks when it fills it. */
 import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenToDisk } from "../format/dir-entry.js";
 import { inodeSeed, sealDirLeaf } from "../format/checksum.js";
-import { EXT4_ROOT_INO } from "../format/inode.js";
+import { EXT4_ROOT_INO, ext4_inode } from "../format/inode.js";
+import { ext4_xattr_ibody_header, EXT4_XATTR_MAGIC } from "../format/xattr.js";
 import type { Ino } from "../lib/numbers.js";
 import { encode } from "../lib/utf8.js";
 import { viewOf } from "../lib/view.js";
@@ -20,6 +21,8 @@ interface Entry {
   readonly name: Uint8Array;
 }
 
+const UNUSED_ENTRY: Entry = { ino: 0, name: new Uint8Array(0) };
+
 export function addRoot(draft: Draft, lostAndFoundIno: Ino): void {
   const { blockBytes } = draft.sb;
   const { uid = 0, gid = 0 } = draft.parameters.options.rootOwner ?? {};
@@ -30,10 +33,16 @@ export function addRoot(draft: Draft, lostAndFoundIno: Ino): void {
 
 export function addLostAndFound(draft: Draft, ino: Ino): void {
   const { blockBytes } = draft.sb;
-  const blocks = Math.min(Math.max(LOST_AND_FOUND_BYTES / blockBytes, LOST_AND_FOUND_BLOCKS.min), LOST_AND_FOUND_BLOCKS.max);
+  // Where directories begin inline, the first growth only gives it a block.
+  const isInline = draft.geometry.features.has("inline_data");
+  const blocks = Math.min(Math.max(LOST_AND_FOUND_BYTES / blockBytes, LOST_AND_FOUND_BLOCKS.min), LOST_AND_FOUND_BLOCKS.max) - (isInline ? 1 : 0);
   const map = allocateFile(draft, { ino, blocks, name: "lost+found" });
-  addDirectoryBlocks(draft, ino, map, dots(ino));
-  draft.addInode(ino, newInode(draft, { mode: S_IFDIR | 0o700, links: 2, sizeBytes: blocks * blockBytes, map }), true);
+  const record = newInode(draft, { mode: S_IFDIR | 0o700, links: 2, sizeBytes: blocks * blockBytes, map });
+  // What was inline was one unused entry, and the data's attribute leaves its header.
+  const leftOver = isInline ? [UNUSED_ENTRY] : [];
+  if (isInline) ext4_xattr_ibody_header.h_magic.set(viewOf(record), ext4_inode.$.size, EXT4_XATTR_MAGIC);
+  addDirectoryBlocks(draft, ino, map, [...dots(ino), ...leftOver]);
+  draft.addInode(ino, record, true);
 }
 
 const dots = (ino: Ino): Entry[] => [{ ino, name: encode(".") }, { ino: EXT4_ROOT_INO, name: encode("..") }];
@@ -61,15 +70,15 @@ function writeEntries(draft: Draft, area: Uint8Array, entries: readonly Entry[])
   const view = viewOf(area);
   const { blockBytes, hasFiletype } = draft.sb;
   let at = 0;
-  entries.forEach(({ ino, name }, index) => {
+  const all = entries.length === 0 ? [UNUSED_ENTRY] : entries;
+  all.forEach(({ ino, name }, index) => {
     const needed = ext4_dir_entry_2.$.size + Math.ceil(name.length / 4) * 4;
-    const recLen = index === entries.length - 1 ? area.length - at : needed;
+    const recLen = index === all.length - 1 ? area.length - at : needed;
     ext4_dir_entry_2.inode.set(view, at, ino);
     ext4_dir_entry_2.rec_len.set(view, at, recLenToDisk(recLen, blockBytes));
     ext4_dir_entry_2.name_len.set(view, at, name.length);
-    if (hasFiletype) ext4_dir_entry_2.file_type.set(view, at, FT_DIR);
+    if (hasFiletype && ino !== 0) ext4_dir_entry_2.file_type.set(view, at, FT_DIR);
     area.set(name, at + ext4_dir_entry_2.$.size);
     at += recLen;
   });
-  if (entries.length === 0) ext4_dir_entry_2.rec_len.set(view, 0, recLenToDisk(area.length, blockBytes));
 }

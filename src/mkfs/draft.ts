@@ -57,7 +57,8 @@ export class Draft {
 
   /** @param record the inode as on disk, but for its checksum. */
   addInode(ino: Ino, record: Uint8Array, isDirectory = false): void {
-    if (ino > this.sb.inodesCount) throw tooSmall(`inode ${ino}`);
+    if (ino > this.sb.inodesCount) throw tooSmall(`inode ${ino}, as it has only ${this.sb.inodesCount}`);
+    this.groups.hasBitmap[Math.floor((ino - 1) / this.sb.inodesPerGroup)] = 1;
     this.inodes.set(ino, record);
     if (isDirectory) this.directories.push(ino);
   }

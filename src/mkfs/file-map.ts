@@ -3,7 +3,7 @@
  * among those that they lead to.
  */
 import { extentBlockChecksum, inodeSeed } from "../format/checksum.js";
-import { EXT_ENTRY_BYTES, EXT_INIT_MAX_LEN, ext4_extent_header, ext4_extent_tail, initNode, nodeCapacity, setExtent, setIndex } from "../format/extent.js";
+import { EXT_ENTRY_BYTES, EXT_INIT_MAX_LEN, ext4_extent, ext4_extent_header as H, ext4_extent_tail, initNode, nodeCapacity, setExtent, setIndex } from "../format/extent.js";
 import { EXT4_EXTENTS_FL, EXT4_NDIR_BLOCKS, ext4_inode } from "../format/inode.js";
 import { assert } from "../lib/errno.js";
 import type { Ino, Lblk, Pblk } from "../lib/numbers.js";
@@ -46,10 +46,13 @@ export function allocateFile(draft: Draft, request: FileRequest): FileMap {
 
 /** The places of blocks that are not written in ascending order, by their number in the file. */
 function placesInOrder(draft: Draft, { ino, name, order = [] }: FileRequest): Pblk[] {
+  const { clusterBlocks } = draft.sb;
   const places: Pblk[] = [];
+  const clusters: Pblk[] = [];
   let goal = draft.goalFor(ino);
   for (const lblk of order) {
-    places[lblk] = draft.take(goal, 1, name).first;
+    const inCluster = lblk % clusterBlocks;
+    places[lblk] = inCluster + (clusters[lblk - inCluster] ??= draft.take(goal, 1, name).first);
     goal = places[lblk] + 1;
   }
   return places;
@@ -69,26 +72,22 @@ export function blockOf(map: FileMap, lblk: Lblk): Pblk {
   return run.pblk + lblk - run.lblk;
 }
 
-/** A leaf's entry leads to a run, an index's to a node. */
-type Entry = { readonly lblk: Lblk; readonly run: FileRun } | { readonly lblk: Lblk; readonly node: Node };
-
+/** A node of an extent tree: the root in the inode, or a block. */
 interface Node {
-  /** Undefined: the root, in the inode. */
-  readonly block: Pblk | undefined;
-  readonly entries: Entry[];
+  readonly block: Pblk;
+  readonly data: Uint8Array;
+  readonly view: DataView;
 }
 
+/** A tree to which extents are appended. Its bytes change in place, so those of entries that moved stay behind the entries that count, as in any tree that has grown. */
 class ExtentFile {
-  private readonly rootMax: number;
-  private readonly nodeMax: number;
   private readonly runs: FileRun[] = [];
   /** From the rightmost leaf, of height 0, up to the root. */
-  private readonly path: Node[] = [{ block: undefined, entries: [] }];
-  private readonly nodes: Node[] = [];
+  private readonly path: Node[];
+  private readonly blocks: Node[] = [];
 
   constructor(private readonly draft: Draft, private readonly request: FileRequest) {
-    this.rootMax = nodeCapacity(ext4_inode.i_block.size);
-    this.nodeMax = nodeCapacity(draft.sb.blockBytes);
+    this.path = [newNode(0, ext4_inode.i_block.size, 0)];
   }
 
   build(): FileMap {
@@ -101,15 +100,14 @@ class ExtentFile {
       this.runs.push(run);
       place = first + count;
       this.makeRoom(0, place);
-      this.path[0]!.entries.push({ lblk, run });
+      const leaf = this.path[0]!;
+      setExtent(leaf.view, addEntry(leaf), { ...run, unwritten: false });
       lblk += count;
     }
-    for (const node of this.nodes) this.writeNode(node);
-    const root = new Uint8Array(ext4_inode.i_block.size);
-    encodeNode(root, this.path[this.path.length - 1]!.entries, this.path.length - 1, this.rootMax);
+    for (const node of this.blocks) this.seal(node);
     const { clusterBlocks } = draft.sb;
-    const clusters = this.runs.reduce((sum, { count }) => sum + Math.ceil(count / clusterBlocks), this.nodes.length);
-    return { root, flags: EXT4_EXTENTS_FL, blocksUsed: clusters * clusterBlocks, runs: this.runs };
+    const clusters = this.runs.reduce((sum, { count }) => sum + Math.ceil(count / clusterBlocks), this.blocks.length);
+    return { root: this.path.at(-1)!.data, flags: EXT4_EXTENTS_FL, blocksUsed: clusters * clusterBlocks, runs: this.runs };
   }
 
   /**
@@ -117,49 +115,47 @@ class ExtentFile {
    * and the tree is one level deeper.
    */
   private makeRoom(height: number, goal: Pblk): void {
-    const { path } = this;
+    const { path, draft } = this;
     const node = path[height]!;
     const isRoot = height === path.length - 1;
-    if (node.entries.length < (isRoot ? this.rootMax : this.nodeMax)) return;
+    const entries = H.eh_entries.get(node.view, 0);
+    if (entries < H.eh_max.get(node.view, 0)) return;
     if (!isRoot) this.makeRoom(height + 1, goal);
-    const next = this.newNode(node.entries.splice(isRoot ? 0 : -1), goal);
-    if (isRoot) path.splice(height, 0, next);
-    else path[height] = next;
-    path[height + 1]!.entries.push({ lblk: next.entries[0]!.lblk, node: next });
+    const next = newNode(draft.take(goal, 1, this.request.name).first, draft.sb.blockBytes, height);
+    this.blocks.push(next);
+    moveLastEntries(node, next, isRoot ? entries : 1);
+    if (isRoot) H.eh_depth.set(node.view, 0, height + 1);
+    path.splice(height, isRoot ? 0 : 1, next);
+    const parent = path[height + 1]!;
+    setIndex(parent.view, addEntry(parent), ext4_extent.ee_block.get(next.view, EXT_ENTRY_BYTES), next.block);
   }
 
-  private newNode(entries: Entry[], goal: Pblk): Node {
-    const node = { block: this.draft.take(goal, 1, this.request.name).first, entries };
-    this.nodes.push(node);
-    return node;
-  }
-
-  private writeNode(node: Node): void {
+  private seal({ block, data, view }: Node): void {
     const { draft, request } = this;
-    const data = new Uint8Array(draft.sb.blockBytes);
-    encodeNode(data, node.entries, depthOf(node), this.nodeMax);
-    if (draft.sb.hasMetadataCsum) {
-      const sum = extentBlockChecksum(data, inodeSeed(draft.sb.csumSeed, request.ino, 0));
-      ext4_extent_tail.et_checksum.set(viewOf(data), EXT_ENTRY_BYTES * (1 + this.nodeMax), sum);
-    }
-    draft.addContent(node.block!, data);
+    if (draft.sb.hasMetadataCsum) ext4_extent_tail.et_checksum.set(view, EXT_ENTRY_BYTES * (1 + nodeCapacity(data.length)), extentBlockChecksum(data, inodeSeed(draft.sb.csumSeed, request.ino, 0)));
+    draft.addContent(block, data);
   }
 }
 
-function depthOf(node: Node): number {
-  const first = node.entries[0]!;
-  return "node" in first ? 1 + depthOf(first.node) : 0;
+function newNode(block: Pblk, sizeBytes: number, depth: number): Node {
+  const data = new Uint8Array(sizeBytes);
+  const view = viewOf(data);
+  initNode(view, 0, nodeCapacity(sizeBytes), depth);
+  return { block, data, view };
 }
 
-function encodeNode(bytes: Uint8Array, entries: readonly Entry[], depth: number, max: number): void {
-  const view = viewOf(bytes);
-  initNode(view, 0, max, depth);
-  ext4_extent_header.eh_entries.set(view, 0, entries.length);
-  entries.forEach((entry, index) => {
-    const at = EXT_ENTRY_BYTES * (index + 1);
-    if ("run" in entry) setExtent(view, at, { ...entry.run, unwritten: false });
-    else setIndex(view, at, entry.lblk, entry.node.block!);
-  });
+/** @returns where in the node the new entry goes. */
+function addEntry({ view }: Node): number {
+  const entries = H.eh_entries.get(view, 0) + 1;
+  H.eh_entries.set(view, 0, entries);
+  return entries * EXT_ENTRY_BYTES;
+}
+
+function moveLastEntries(from: Node, to: Node, count: number): void {
+  const left = H.eh_entries.get(from.view, 0) - count;
+  to.data.set(from.data.subarray((1 + left) * EXT_ENTRY_BYTES, (1 + left + count) * EXT_ENTRY_BYTES), EXT_ENTRY_BYTES);
+  H.eh_entries.set(from.view, 0, left);
+  H.eh_entries.set(to.view, 0, count);
 }
 
 /** Direct pointers first, then blocks of pointers, blocks of these, and so on, each made when the first block below it is. */

@@ -37,32 +37,38 @@ export interface Geometry {
   readonly backupGroups: readonly [number, number];
 }
 
-/** What a try at it ends with: numbers, or another count of blocks, or of blocks in a group, to begin again with. */
-type Outcome = Geometry | { readonly blocksCount: number; readonly blocksPerGroup: number };
+/** What a try at it begins with. */
+interface Attempt {
+  readonly blocksCount: number;
+  readonly reservedBlocks: number;
+  readonly blocksPerGroup: number;
+}
+
+type HasBackup = (geometry: Geometry, group: number) => boolean;
 
 /**
  * @param hasBackup whether a group holds a copy of the superblock in a filesystem so laid out.
  * @throws MkfsOptionError; FsError ENOSPC too small.
  */
-export function computeGeometry(parameters: MkfsParameters, hasBackup: (geometry: Geometry, group: number) => boolean): Geometry {
+export function computeGeometry(parameters: MkfsParameters, hasBackup: HasBackup): Geometry {
   const { blockBytes, clusterBytes, options } = parameters;
   const clusterBlocks = clusterBytes / blockBytes;
-  const blocksWanted = Math.floor(parameters.blocksCount / clusterBlocks) * clusterBlocks;
-  let blocksCount = blocksWanted;
-  let blocksPerGroup = Math.min(options.groupBlocks ?? blockBytes * 8, GROUP_CLUSTERS_MAX) * clusterBlocks;
+  let attempt: Attempt = {
+    blocksCount: Math.floor(parameters.blocksCount / clusterBlocks) * clusterBlocks,
+    reservedBlocks: parameters.reservedBlocks,
+    blocksPerGroup: Math.min(options.groupBlocks ?? blockBytes * 8, GROUP_CLUSTERS_MAX) * clusterBlocks,
+  };
   for (;;) {
-    const outcome = tryGeometry(parameters, blocksCount, blocksPerGroup, hasBackup);
+    const outcome = tryGeometry(parameters, attempt, hasBackup);
     if ("groupsCount" in outcome) return outcome;
-    // With smaller groups the end may be long enough again.
-    blocksCount = outcome.blocksPerGroup === blocksPerGroup ? outcome.blocksCount : blocksWanted;
-    ({ blocksPerGroup } = outcome);
+    attempt = outcome;
   }
 }
 
-function tryGeometry(
-  parameters: MkfsParameters, blocksCount: number, blocksPerGroup: number, hasBackup: (geometry: Geometry, group: number) => boolean,
-): Outcome {
+/** Either it works out, or the result is another attempt. */
+function tryGeometry(parameters: MkfsParameters, attempt: Attempt, hasBackup: HasBackup): Geometry | Attempt {
   const { blockBytes, clusterBytes } = parameters;
+  const { blocksCount, reservedBlocks, blocksPerGroup } = attempt;
   const firstDataBlock = clusterBytes === 1024 ? 1 : 0;
   const groupsCount = Math.ceil((blocksCount - firstDataBlock) / blocksPerGroup);
   if (groupsCount < 1) throw tooSmall("a block group");
@@ -73,7 +79,7 @@ function tryGeometry(
   const inodesAsked = Math.max(parameters.inodesWanted, FIRST_INO + 1);
   if (Math.ceil(inodesAsked / groupsCount) > blockBytes * 8) {
     if (parameters.features.has("bigalloc") || blocksPerGroup < GROUP_BLOCKS_MIN) throw tooManyInodes(parameters);
-    return { blocksCount, blocksPerGroup: blocksPerGroup - 8 };
+    return { blocksCount: parameters.blocksCount, reservedBlocks, blocksPerGroup: blocksPerGroup - 8 }; // an end that was left out may be long enough now
   }
   const { inodesPerGroup, tableBlocks } = inodesOfGroup(parameters, inodesAsked, groupsCount);
 
@@ -84,13 +90,15 @@ function tryGeometry(
   const geometry: Geometry = {
     features, blocksCount, firstDataBlock, blocksPerGroup, clustersPerGroup: (blocksPerGroup * blockBytes) / clusterBytes, groupsCount, inodesPerGroup, tableBlocks,
     descBytes, descBlocks, reservedDescBlocks,
-    reservedBlocks: blocksCount === parameters.blocksCount ? parameters.reservedBlocks : Math.floor((parameters.reservedBlocks / parameters.blocksCount) * blocksCount),
-    backupGroups: backupGroups(parameters, groupsCount),
+    reservedBlocks, backupGroups: backupGroups(parameters, groupsCount),
   };
   const rest = (blocksCount - firstDataBlock) % blocksPerGroup;
   const overhead = 2 + tableBlocks + (hasBackup(geometry, groupsCount - 1) ? 1 + descBlocks + reservedDescBlocks : 0);
   if (groupsCount === 1 && rest !== 0 && rest < overhead) throw tooSmall("its inode table");
-  if (rest !== 0 && rest < overhead + LAST_GROUP_FREE_MIN) return { blocksCount: blocksCount - rest, blocksPerGroup };
+  if (rest !== 0 && rest < overhead + LAST_GROUP_FREE_MIN) {
+    const reservedRatio = parameters.reservedBlocks / parameters.blocksCount;
+    return { blocksCount: blocksCount - rest, reservedBlocks: Math.floor(reservedRatio * (blocksCount - rest)), blocksPerGroup };
+  }
   return geometry;
 }
 

@@ -17,7 +17,7 @@ import { setInternalJournal } from "./superblock.js";
 
 const S_IFREG = 0o100000;
 const JOURNAL_BLOCKS_MAX = 10_240_000;
-/** Of the journal's length, for fast commits, where nothing else was asked. */
+/** Of the length that a journal has by default, for fast commits, where nothing else was asked. */
 const FAST_COMMIT_PART = 64;
 /** A filesystem of fewer blocks than the first number has a journal of so many blocks. */
 const JOURNAL_BLOCKS: readonly (readonly [number, number])[] = [
@@ -33,12 +33,11 @@ export interface JournalSize {
 /** @returns undefined: the filesystem is too small for a journal. @throws MkfsOptionError. */
 export function journalSize({ options, features, blockBytes }: MkfsParameters, blocksCount: number): JournalSize | undefined {
   const { journalBytes, fastCommitBytes } = options;
-  const blocks = journalBytes === undefined
-    ? JOURNAL_BLOCKS.find(([below]) => blocksCount < below)![1]
-    : Math.floor(journalBytes / blockBytes);
+  const [, blocksByDefault] = JOURNAL_BLOCKS.find(([below]) => blocksCount < below)!;
+  const blocks = journalBytes === undefined ? blocksByDefault : Math.floor(journalBytes / blockBytes);
   if (blocks === 0 && journalBytes === undefined) return undefined;
   const asked = Math.floor((fastCommitBytes ?? 0) / blockBytes);
-  const fastCommitBlocks = features.has("fast_commit") ? asked || Math.floor(blocks / FAST_COMMIT_PART) : 0;
+  const fastCommitBlocks = features.has("fast_commit") ? asked || Math.floor(blocksByDefault / FAST_COMMIT_PART) : 0;
   const total = blocks + fastCommitBlocks;
   if (blocks < JBD2_MIN_JOURNAL_BLOCKS || total > JOURNAL_BLOCKS_MAX) {
     throw new MkfsOptionError("journalBytes", `a journal has ${JBD2_MIN_JOURNAL_BLOCKS} to ${JOURNAL_BLOCKS_MAX} blocks, not ${total}`);

@@ -44,6 +44,9 @@ export function planMkfs(options: MkfsOptions, deviceBytes: number): MkfsPlan {
   return { result: resultOf(draft), write: (device) => writeDraft(draft, device) };
 }
 
+/** So many groups as there can be: their tables all stand in the first. */
+const FLEX_LOG_ALL = 31;
+
 function layOut(parameters: MkfsParameters): Draft {
   const { options } = parameters;
   let geometry = computeGeometry(parameters, (tried, group) => hasSuper(superblockFor(parameters, tried), group));
@@ -53,7 +56,8 @@ function layOut(parameters: MkfsParameters): Draft {
     geometry = { ...geometry, features: without(geometry.features, "has_journal", "orphan_file") };
   }
   const sb = superblockFor(parameters, geometry);
-  const { groups, space } = placeGroups(sb, { flexLog: parameters.flexLog, strideBlocks: options.strideBlocks ?? 0 });
+  const isPacked = options.packedMetaBlocks === true && parameters.flexLog > 0;
+  const { groups, space } = placeGroups(sb, { flexLog: isPacked ? FLEX_LOG_ALL : parameters.flexLog, strideBlocks: options.strideBlocks ?? 0 });
   const draft = new Draft(parameters, geometry, sb, groups, space);
   const overheadBlocks = geometry.firstDataBlock + space.usedBlocks();
 

@@ -17,8 +17,6 @@ const CLUSTER_BLOCKS_DEFAULT = 16;
 const RATIO_BYTES = { min: 1024, max: 2 ** 26 } as const;
 const GROUP_BLOCKS_MIN = 256;
 const FLEX_GROUPS_DEFAULT = 16;
-/** What packed_meta_blocks writes: one flexible group that holds all groups there can be. */
-const FLEX_LOG_PACKED = 31;
 const RESERVED_PERCENT = { default: 5, max: 50 } as const;
 const MMP_INTERVAL_SEC = { default: 5, max: 300 } as const;
 const NOT_FOR_HURD = ["filetype", "huge_file", "metadata_csum", "ea_inode", "casefold"] as const;
@@ -157,13 +155,12 @@ function wantedInodes(options: MkfsOptions, features: FeatureSet, of: { blockByt
 }
 
 function flexLog(options: MkfsOptions, features: FeatureSet): number {
-  const { flexGroups, packedMetaBlocks } = options;
+  const { flexGroups } = options;
   if (!features.has("flex_bg")) {
     if (flexGroups !== undefined) throw new MkfsOptionError("flexGroups", "packing groups needs the feature flex_bg");
     return 0;
   }
-  const log = Math.log2(checkedPower("flexGroups", flexGroups ?? FLEX_GROUPS_DEFAULT, 1, 2 ** 31));
-  return packedMetaBlocks === true ? FLEX_LOG_PACKED : log;
+  return Math.log2(checkedPower("flexGroups", flexGroups ?? FLEX_GROUPS_DEFAULT, 1, 2 ** 31));
 }
 
 /** How many blocks the descriptor table needs at its largest, beyond those that it has now. */

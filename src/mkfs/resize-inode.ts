@@ -13,29 +13,27 @@ import { backupGroups } from "./placement.js";
 const S_IFREG = 0o100000;
 
 export function addResizeInode(draft: Draft): void {
-  const { sb, groups, geometry: { reservedDescBlocks } } = draft;
+  const { sb, geometry: { reservedDescBlocks } } = draft;
   const { blockBytes } = sb;
   const pointersPerBlock = blockBytes / 4;
   const root = new Uint8Array(ext4_inode.i_block.size);
-  let blocksUsed = 0;
-  if (reservedDescBlocks > 0) {
-    const backups = backupGroups(sb);
-    if (backups.length > pointersPerBlock) throw new MkfsOptionError("features", `resize_inode cannot list ${backups.length} backups of the superblock`);
-    const { first: top } = draft.take(groups.inodeTable[0]! + inodeTableBlocks(sb), 1, "the resize inode");
-    viewOf(root).setUint32((EXT4_NDIR_BLOCKS + 1) * 4, top, true);
-    const firstReserved = superblockOf(sb, 0) + 1 + descBlocks(sb);
-    const topBlock = new Uint8Array(blockBytes);
-    const reserved = new Uint8Array(reservedDescBlocks * blockBytes);
-    for (let index = 0; index < reservedDescBlocks; index++) {
-      const block = firstReserved + index;
-      viewOf(topBlock).setUint32(((descBlocks(sb) + index) % pointersPerBlock) * 4, block, true);
-      const view = viewOf(reserved);
-      backups.forEach((group, slot) => view.setUint32(index * blockBytes + slot * 4, group * sb.blocksPerGroup + block, true));
-    }
-    draft.addContent(top, topBlock);
-    draft.addContent(firstReserved, reserved);
-    blocksUsed = (1 + reservedDescBlocks * (1 + backups.length)) * sb.clusterBlocks; // each block counts as the cluster that it is in
+  const firstReserved = superblockOf(sb, 0) + 1 + descBlocks(sb);
+  // Behind the place where both bitmaps and the inode table stand without flex_bg.
+  const { first: top } = draft.take(firstReserved + reservedDescBlocks + 2 + inodeTableBlocks(sb), 1, "the resize inode");
+  viewOf(root).setUint32((EXT4_NDIR_BLOCKS + 1) * 4, top, true);
+  const backups = backupGroups(sb);
+  if (backups.length > pointersPerBlock) throw new MkfsOptionError("features", `resize_inode cannot list ${backups.length} backups of the superblock`);
+  const topBlock = new Uint8Array(blockBytes);
+  const reserved = new Uint8Array(reservedDescBlocks * blockBytes);
+  for (let index = 0; index < reservedDescBlocks; index++) {
+    const block = firstReserved + index;
+    viewOf(topBlock).setUint32(((descBlocks(sb) + index) % pointersPerBlock) * 4, block, true);
+    const view = viewOf(reserved);
+    backups.forEach((group, slot) => view.setUint32(index * blockBytes + slot * 4, group * sb.blocksPerGroup + block, true));
   }
+  draft.addContent(top, topBlock);
+  if (reservedDescBlocks > 0) draft.addContent(firstReserved, reserved);
+  const blocksUsed = (1 + reservedDescBlocks * (1 + backups.length)) * sb.clusterBlocks; // each block counts as the cluster that it is in
   const sizeBytes = (EXT4_NDIR_BLOCKS + pointersPerBlock + pointersPerBlock ** 2) * blockBytes;
   draft.addInode(EXT4_RESIZE_INO, newInode(draft, { mode: S_IFREG | 0o600, links: 1, sizeBytes, map: { root, flags: 0, blocksUsed } }));
 }

@@ -46,7 +46,7 @@ export function rootDentry(root: Inode): Dentry {
   return new Dentry(root, new Uint8Array(0));
 }
 
-/** The components of a path; empty ones (from "//" or a trailing "/") are left out. */
+/** The components of a path; empty ones (of two slashes in a row, or one at the end) are left out. */
 function splitPath(path: Uint8Array): Uint8Array[] {
   const parts: Uint8Array[] = [];
   for (let from = 0; from < path.length;) {

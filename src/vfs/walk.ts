@@ -49,10 +49,11 @@ export function* walkTree(top: Dentry, visitor: Visitor): Task<void> {
   const entered = new Set<Ino>();
   const pending: { dentry: Dentry; children: WalkEntry[]; next: number }[] = [];
   const enter = function* (dentry: Dentry): Task<void> {
-    const descend = yield* visitor.enter(dentry, pending.length);
     const inode = dentry.d_inode;
+    // Before the visitor learns of it: a copy shall not begin what it cannot go on with.
+    if (inode.isDirectory() && entered.has(inode.i_ino)) throw new CorruptionError("dir-loop", { ino: inode.i_ino });
+    const descend = yield* visitor.enter(dentry, pending.length);
     if (!inode.isDirectory() || descend === false) return;
-    if (entered.has(inode.i_ino)) throw new CorruptionError("dir-loop", { ino: inode.i_ino });
     entered.add(inode.i_ino);
     const children = yield* listDirectory(inode);
     visitor.sort?.(children);

@@ -9,7 +9,9 @@ import { findEntry } from "../../src/ext4/namei.js";
 import { EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../../src/format/inode.js";
 import { DX_ROOT_INFO_AT, dx_root_info } from "../../src/format/htree.js";
 import { dirHash, DX_HASH_LEGACY } from "../../src/lib/dir-hash.js";
-import { S_IFREG } from "../../src/vfs/inode.js";
+import { createEntry } from "../../src/ext4/namei-write.js";
+import { setXattr } from "../../src/ext4/xattr-write.js";
+import { S_IFDIR, S_IFREG } from "../../src/vfs/inode.js";
 import { DirModel } from "../support/dir-model.js";
 import { DirWorld, type DirWorldOptions } from "../support/dir-world.js";
 import { attempt, canMount, notTestedHere, run, withMount } from "../support/host.js";
@@ -137,6 +139,36 @@ describe("what stands around the names", () => {
     add("zz");
     expect(world.run(readDirBlock(fs, dir, 0)).buffer.data.includes(0x7a)).toBe(true);
     expect(dir.i_size / fs.blockBytes).toBe(blocks);
+    expect(world.complaints()).toEqual([]);
+  });
+});
+
+describe("a new directory", () => {
+  /** Leaves an inode of 256 bytes no room for the attribute of inline data. */
+  const ACL = Uint8Array.from([2, 0, 0, 0, ...[[1, 7], [2, 7, 1], [2, 7, 2], [2, 7, 3], [2, 7, 4], [2, 7, 5], [4, 5], [16, 7], [32, 5]].flatMap(([tag, perm, id]) =>
+    [tag!, 0, perm!, 0, ...(id === undefined ? [255, 255, 255, 255] : [id, 0, 0, 0])])]);
+
+  test.each<{ name: string; args: string[]; acl?: boolean; isInline?: boolean; sizeMib?: number }>([
+    { name: "1 KiB", args: SMALL },
+    { name: "without checksums", args: UNCHECKED },
+    { name: "64 KiB", args: ext4("", "-b", "65536"), sizeMib: 64 },
+    { name: "without extents", args: ["-t", "ext2", "-b", "1024"] },
+    { name: "bigalloc", args: ext4("bigalloc", "-b", "1024", "-C", "8192") },
+    { name: "inline", args: ext4("inline_data", "-b", "1024"), isInline: true },
+    { name: "inline, but without room", args: ext4("inline_data", "-b", "1024"), acl: true },
+  ])("$name", ({ args, acl = false, isInline = false, sizeMib }) => {
+    const world = new DirWorld(args, sizeMib === undefined ? {} : { sizeMib });
+    const { fs, dir } = world;
+    if (acl) world.change((handle) => setXattr(handle, fs, dir, bytesOf("system.posix_acl_default"), ACL));
+    const made = world.run((function* () {
+      yield* dir.i_rwsem.write();
+      const inode = yield* createEntry(fs, dir, bytesOf("sub"), { mode: S_IFDIR | 0o755, uid: 0, gid: 0, umask: 0o022 });
+      dir.i_rwsem.unlockWrite();
+      return inode;
+    })());
+    expect((made.i_flags & EXT4_INLINE_DATA_FL) !== 0).toBe(isInline);
+    expect(world.run(isEmptyDirectory(fs, made))).toBe(true);
+    expect(world.run(parentIno(fs, made))).toBe(dir.i_ino);
     expect(world.complaints()).toEqual([]);
   });
 });

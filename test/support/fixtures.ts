@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";
 import type { Tree } from "./tree.js";
 
-export const FIXTURES = ["checksums", "inline", "plain", "extents-unchecked", "journal", "journal-unchecked", "fast-commit"] as const;
+export const FIXTURES = ["checksums", "inline", "plain", "extents-unchecked", "journal", "journal-unchecked", "fast-commit", "deep"] as const;
 export type Fixture = (typeof FIXTURES)[number];
 
 /** The image's bytes, the caller's own. */

@@ -1,12 +1,13 @@
 /** dump: the structures themselves, as tables: an inode, its extent tree, a directory's hash tree, a group, the journal's log, raw blocks. */
 import { readDirBlock } from "../../ext4/dir.js";
 import { findGroupDesc } from "../../ext4/groups.js";
-import { entryAt, nodeDepth, nodeEntries, readChild, rootNode } from "../../ext4/extents.js";
+import { entryAt, nodeDepth, nodeEntries, walkExtentTree } from "../../ext4/extents.js";
 import { indexBlock, indexEntries, indexHash, readRoot } from "../../ext4/htree.js";
-import type { Ext4Inode } from "../../ext4/inode.js";
+import { hasMap, type Ext4Inode } from "../../ext4/inode.js";
 import { journalGeometry, openJournal } from "../../ext4/journal.js";
 import { listOrphans } from "../../ext4/orphan.js";
 import type { Ext4 } from "../../ext4/super.js";
+import { CorruptionError } from "../../format/corruption.js";
 import { ext4_extent, ext4_extent_header, ext4_extent_idx, extentIsUnwritten, extentLength, extentPblock, indexPblock } from "../../format/extent.js";
 import { ext4_group_desc } from "../../format/group-desc.js";
 import { EXT4_EXTENTS_FL, ext4_inode } from "../../format/inode.js";
@@ -74,26 +75,22 @@ export function* dumpInode(fs: Ext4, inode: Ext4Inode, out: Output): Task<void> 
 }
 
 export function* dumpExtents(fs: Ext4, inode: Ext4Inode, out: Output): Task<void> {
-  if ((inode.i_flags & EXT4_EXTENTS_FL) === 0) {
+  if ((inode.i_flags & EXT4_EXTENTS_FL) === 0 || !hasMap(fs, inode)) {
     const runs = yield* inode.fiemap(0, Math.ceil(inode.i_size / fs.blockBytes));
     return print(out, ["lblk", "count", "pblk"], runs.map(({ lblk, count, pblk }) => [lblk, count, pblk]));
   }
   const rows: Cell[][] = [];
-  const visit = function* (node: ReturnType<typeof rootNode>): Task<void> {
+  yield* walkExtentTree(fs, inode, (node, slot) => {
     const depth = nodeDepth(node);
-    for (let slot = 0; slot < nodeEntries(node); slot++) {
-      const at = entryAt(node, slot);
-      const place = [depth, slot + 1, nodeEntries(node), ext4_extent_header.eh_max.get(node.view, node.at)];
-      if (depth === 0) {
-        const length = ext4_extent.ee_len.get(node.view, at);
-        rows.push([...place, ext4_extent.ee_block.get(node.view, at), extentLength(length), extentPblock(node.view, at), extentIsUnwritten(length) ? "unwritten" : ""]);
-      } else {
-        rows.push([...place, ext4_extent_idx.ei_block.get(node.view, at), "", indexPblock(node.view, at), "index"]);
-        yield* visit(yield* readChild(fs, inode, node, slot, depth - 1));
-      }
+    const at = entryAt(node, slot);
+    const place = [depth, slot + 1, nodeEntries(node), ext4_extent_header.eh_max.get(node.view, node.at)];
+    if (depth === 0) {
+      const length = ext4_extent.ee_len.get(node.view, at);
+      rows.push([...place, ext4_extent.ee_block.get(node.view, at), extentLength(length), extentPblock(node.view, at), extentIsUnwritten(length) ? "unwritten" : ""]);
+    } else {
+      rows.push([...place, ext4_extent_idx.ei_block.get(node.view, at), "", indexPblock(node.view, at), "index"]);
     }
-  };
-  yield* visit(rootNode(inode));
+  });
   print(out, ["depth", "entry", "of", "max", "lblk", "count", "pblk", "state"], rows);
 }
 
@@ -102,8 +99,11 @@ export function* dumpHtree(fs: Ext4, dir: Ext4Inode, out: Output): Task<void> {
   const { hashVersion, levels } = readRoot(fs, dir, buffer);
   if (!out.isJson) out.line(`hash version ${hashVersion}, ${levels + 1} level${levels === 0 ? "" : "s"} of index`);
   const rows: Cell[][] = [];
+  const visited = new Set<number>();
   const visit = function* (lblk: number, level: number): Task<void> {
     const { buffer: node, view } = yield* readDirBlock(fs, dir, lblk);
+    if (visited.has(lblk)) throw new CorruptionError("htree-field", { ino: dir.i_ino, block: node.b_blocknr, field: "block", found: lblk, expected: "one way to it" });
+    visited.add(lblk);
     const { entriesAt, count } = indexEntries(fs, dir, node, level === 0);
     for (let slot = 0; slot < count; slot++) {
       const child = indexBlock(view, entriesAt, slot);
