@@ -204,9 +204,9 @@ export class Changes extends Operations {
   private *copy(source: PathLike, destination: PathLike, mode: number): Task<void> {
     if ((mode & constants.COPYFILE_FICLONE_FORCE) !== 0) throw new FsError("EOPNOTSUPP");
     const { d_inode: from } = yield* this.openDentry(source, O_RDONLY, 0);
-    if (from.isDirectory()) throw new FsError("EISDIR");
     const flags = O_WRONLY | O_CREAT | ((mode & constants.COPYFILE_EXCL) !== 0 ? O_EXCL : 0);
     const { d_inode: to } = yield* this.openDentry(destination, flags, from.i_mode & 0o7777);
+    if (from.isDirectory()) throw new FsError("EISDIR");
     if (to === from) return;
     yield* this.withInode(to, () => to.setattr({ sizeBytes: 0 }));
     const piece = new Uint8Array(Math.min(COPY_PIECE_BYTES, from.i_size));

@@ -5,14 +5,13 @@
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { createRequire } from "node:module";
 import { FsError } from "../lib/errno.js";
-import { encode } from "../lib/utf8.js";
 import { FileDevice, Scheduler, type Task, type Volume } from "../platform/node/index.js";
 import type { Ext4Inode } from "../ext4/inode.js";
-import { pathLookup, rootDentry, type Dentry } from "../vfs/namei.js";
-import { openVolume, parseOperand, UsageError, type GlobalOptions, type Operand } from "./operand.js";
-import { Output } from "./output.js";
+import { UsageError, type GlobalOptions } from "./operand.js";
+import type { Output } from "./output.js";
+import { withDashes } from "./dashes.js";
+import { finish, report, Session } from "./session.js";
 import { cat } from "./verbs/cat.js";
-import { cp, type CpOptions } from "./verbs/cp.js";
 import { df, type DfOptions } from "./verbs/df.js";
 import { du, type DuOptions } from "./verbs/du.js";
 import * as dump from "./verbs/dump.js";
@@ -26,14 +25,14 @@ import { addMkfsOptions, type RawMkfsOptions } from "./verbs/mkfs-options.js";
 import { partitions } from "./verbs/partitions.js";
 import { stat } from "./verbs/stat.js";
 import { tree, type TreeOptions } from "./verbs/tree.js";
+import { registerWriteVerbs } from "./write-verbs.js";
 
-const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
 
 const { version } = createRequire(import.meta.url)("../package.json") as { version: string };
 
 const program = new Command("ext4")
-  .description("Reads ext2, ext3 and ext4 disk images, without root and without a kernel.\n\n" +
+  .description("Reads and writes ext2, ext3 and ext4 disk images, without root and without a kernel.\n\n" +
     "Operands are an image and a path in it: disk.img:/path, or disk.img#2:/path in the\nsecond partition of a disk. An image alone means its root.")
   .version(version, "-V, --version")
   .helpOption("--help", "show this help")
@@ -48,72 +47,12 @@ Examples:
   ext4 ls -la disk.img:/etc             ext4 cp -a disk.img:/ out/
   ext4 cat disk.img:/etc/fstab          ext4 info disk.img
   ext4 find disk.img:/ -name '*.conf'   ext4 dump extents disk.img:/big
+  ext4 cp -a dir disk.img:/to           ext4 rm -r disk.img:/tmp/old
 
 Exit codes: 0 all went well; 1 something could not be read or written; 2 wrong usage, or an image that cannot be opened.`)
   .exitOverride();
 
-/** Volumes that are open, by image and partition: several operands may name one. */
-const volumes = new Map<string, Volume>();
-
-async function volumeOf(operand: Operand): Promise<Volume> {
-  const key = `${operand.image}#${operand.partition}`;
-  let volume = volumes.get(key);
-  if (volume === undefined) {
-    try {
-      volume = await openVolume(operand, program.opts<GlobalOptions>());
-    } catch (error) {
-      throw error instanceof Error ? Object.assign(error, { image: operand.image }) : error;
-    }
-    volumes.set(key, volume);
-    for (const warning of volume.fs.warnings) process.stderr.write(`ext4: ${operand.image}: ${warning.message}\n`);
-  }
-  return volume;
-}
-
-function isRemote(operand: Operand): boolean {
-  return /^https?:\/\//.test(operand.image);
-}
-
-async function drive<T>(operand: Operand, volume: Volume, task: Task<T>): Promise<T> {
-  return isRemote(operand) ? await volume.runAsync(task) : volume.runSync(task);
-}
-
-function* lookup(volume: Volume, operand: Operand, followLast: boolean): Task<Dentry> {
-  const root = rootDentry(volume.fs.root);
-  return yield* pathLookup(root, root, encode(operand.path ?? "/"), { followLast });
-}
-
-/** What went wrong, for one operand; anything but a fault of the image, the host or the user is a bug and passes. */
-function report(out: Output, where: string, error: unknown): void {
-  if (error instanceof UsageError || !(error instanceof Error) || !("code" in error)) throw error;
-  out.error(`${where}: ${error.message}`);
-}
-
-/** Runs a verb over each operand; one that fails does not stop the others. */
-async function forEachOperand(
-  verb: string, operands: readonly string[], followLast: boolean, work: (volume: Volume, dentry: Dentry, out: Output, operand: string) => Task<void>,
-): Promise<void> {
-  const globals = program.opts<GlobalOptions>();
-  const out = new Output(verb, globals.json === true, globals.quiet === true);
-  for (const text of operands) {
-    const operand = parseOperand(text);
-    const volume = await volumeOf(operand);
-    try {
-      await drive(operand, volume, (function* (): Task<void> {
-        yield* work(volume, yield* lookup(volume, operand, followLast), out, text);
-      })());
-    } catch (error) {
-      report(out, text, error);
-    }
-  }
-  finish(out);
-}
-
-function finish(out: Output): void {
-  out.clearProgress();
-  out.flush();
-  if (out.hasFailed) process.exitCode = EXIT_FAILED;
-}
+const session = new Session(() => program.opts<GlobalOptions>());
 
 function count(text: string): number {
   if (!/^\d+$/.test(text)) throw new InvalidArgumentError("a number is expected");
@@ -132,27 +71,27 @@ verb("ls", "list directories", "  ext4 ls disk.img\n  ext4 ls -laR disk.img:/hom
   .option("-h, --human-readable", "sizes like 1.5K").option("-d, --directory", "directories themselves, not what is in them")
   .option("-t, --time", "newest first").option("-S, --size", "largest first").option("-r, --reverse", "the other way round").option("-1", "one name a line (always so)")
   .action(async (operands: string[], options: LsOptions) => {
-    await forEachOperand("ls", operands, options.long !== true && options.directory !== true, (_volume, dentry, out, operand) =>
+    await session.forEachOperand("ls", operands, options.long !== true && options.directory !== true, (_volume, dentry, out, operand) =>
       ls(dentry, operands.length > 1 ? operand : undefined, options, out));
   });
 
 verb("cat", "write files to standard output", "  ext4 cat disk.img:/etc/fstab\n  ext4 cat disk.img:/var/log/a disk.img:/var/log/b > both")
   .argument("<image:/path...>")
   .action(async (operands: string[]) => {
-    await forEachOperand("cat", operands, true, (_volume, dentry, out) => cat(dentry.d_inode, (bytes) => out.bytes(bytes)));
+    await session.forEachOperand("cat", operands, true, (_volume, dentry, out) => cat(dentry.d_inode, (bytes) => out.bytes(bytes)));
   });
 
 verb("stat", "show what an inode says of a file (links are not followed)", "  ext4 stat disk.img:/etc/passwd")
   .argument("<image[:/path]...>")
   .action(async (operands: string[]) => {
-    await forEachOperand("stat", operands, false, (_volume, dentry, out) => stat(dentry, out));
+    await session.forEachOperand("stat", operands, false, (_volume, dentry, out) => stat(dentry, out));
   });
 
 verb("tree", "draw a directory and all below it", "  ext4 tree disk.img\n  ext4 tree -L 2 -d disk.img:/usr")
   .argument("<image[:/path]...>")
   .option("-a, --all", "names that begin with a dot, too").option("-d, --directories", "directories only").option("-L, --level <n>", "so deep at most", count)
   .action(async (operands: string[], options: TreeOptions) => {
-    await forEachOperand("tree", operands, true, (_volume, dentry, out) => tree(dentry, options, out));
+    await session.forEachOperand("tree", operands, true, (_volume, dentry, out) => tree(dentry, options, out));
   });
 
 verb("find", "find paths (conditions as find's, with one dash or two; all must hold)", "  ext4 find disk.img:/ -name '*.conf' -type f\n  ext4 find disk.img -size +10M")
@@ -162,61 +101,28 @@ verb("find", "find paths (conditions as find's, with one dash or two; all must h
   .option("--links <n>", "[+-]N links").option("--inum <n>", "inode number").option("--uid <n>", "owner").option("--gid <n>", "group")
   .option("--maxdepth <n>", "so deep at most", count).option("--mindepth <n>", "so deep at least", count).option("--print0", "end paths with a NUL byte, unquoted")
   .action(async (operands: string[], options: FindOptions) => {
-    await forEachOperand("find", operands, false, (_volume, dentry, out) => find(dentry, options, out));
+    await session.forEachOperand("find", operands, false, (_volume, dentry, out) => find(dentry, options, out));
   });
 
 verb("du", "show what directories take on the disk, in KiB", "  ext4 du -sh disk.img:/var\n  ext4 du -a disk.img:/etc")
   .argument("<image[:/path]...>")
   .option("-s, --summarize", "one total per operand").option("-a, --all", "files, too").option("-h, --human-readable", "sizes like 1.5K").option("--apparent-size", "sizes, not blocks")
   .action(async (operands: string[], options: DuOptions) => {
-    await forEachOperand("du", operands, false, (_volume, dentry, out) => du(dentry, options, out));
+    await session.forEachOperand("du", operands, false, (_volume, dentry, out) => du(dentry, options, out));
   });
 
 verb("df", "show how full filesystems are", "  ext4 df -h disk.img\n  ext4 df -i disk.img#2")
   .argument("<image...>")
   .option("-h, --human-readable", "sizes like 1.5K").option("-i, --inodes", "inodes, not blocks")
   .action(async (operands: string[], options: DfOptions) => {
-    await forEachOperand("df", operands, true, (volume, _dentry, out, operand) => df(volume.fs, operand, options, out));
-  });
-
-verb("cp", "copy out of an image", `  ext4 cp disk.img:/etc/fstab .           one file
-  ext4 cp disk.img:/etc/fstab -           to standard output
-  ext4 cp -r disk.img:/home/me backup     a tree, as files of yours
-  ext4 cp -a disk.img:/ out/              everything in the root, with owners, modes, times, links,
-                                          devices and attributes as far as host and user can`)
-  .usage("[options] <image:/path...> <destination>")
-  .argument("<operands...>", "what to copy, and last where to: a file or directory of the host, or - for standard output")
-  .option("-r, --recursive", "directories, too").option("-R", "the same").option("-a, --archive", "recursive, and keep everything that can be kept")
-  .action(async (operands: string[], options: CpOptions & { R?: boolean }) => {
-    const destination = operands.pop()!;
-    if (operands.length === 0) throw new UsageError("cp needs something to copy and a destination");
-    const globals = program.opts<GlobalOptions>();
-    const out = new Output("cp", false, globals.quiet === true);
-    const settings: CpOptions = { recursive: options.recursive === true || options.R === true, archive: options.archive === true };
-    const isRecursive = settings.recursive === true || settings.archive === true;
-    const isInto = operands.length > 1;
-    for (const text of operands) {
-      const operand = parseOperand(text);
-      if (operand.path === undefined) throw new UsageError(`'${text}' names no path in an image`);
-      const volume = await volumeOf(operand);
-      try {
-        await drive(operand, volume, (function* (): Task<void> {
-          const dentry = yield* lookup(volume, operand, !isRecursive);
-          const isContents = dentry.d_name.length === 0 || operand.path!.endsWith("/.");
-          yield* cp({ dentry, isContents }, destination, isInto, settings, out);
-        })());
-      } catch (error) {
-        report(out, text, error);
-      }
-    }
-    finish(out);
+    await session.forEachOperand("df", operands, true, (volume, _dentry, out, operand) => df(volume.fs, operand, options, out));
   });
 
 verb("info", "show the filesystem's vital statistics, as dumpe2fs does", "  ext4 info --header disk.img\n  ext4 --json info disk.img")
   .argument("<image...>")
   .option("--header", "the superblock only, not the groups")
   .action(async (operands: string[], options: InfoOptions) => {
-    await forEachOperand("info", operands, true, (volume, _dentry, out) => info(volume.fs, options, out));
+    await session.forEachOperand("info", operands, true, (volume, _dentry, out) => info(volume.fs, options, out));
   });
 
 const DUMPS: Record<string, (volume: Volume, inode: Ext4Inode, argument: string | undefined, out: Output) => Task<void>> = {
@@ -239,7 +145,7 @@ verb("dump", "show structures of the disk, as tables", `  ext4 dump inode disk.i
     const show = DUMPS[what];
     if (show === undefined) throw new UsageError(`'${what}' is not one of ${Object.keys(DUMPS).join(", ")}`);
     const ino = /^<(\d+)>$/.exec(argument ?? "")?.[1];
-    await forEachOperand("dump", [text], false, function* (volume, dentry, out) {
+    await session.forEachOperand("dump", [text], false, function* (volume, dentry, out) {
       const inode = ino === undefined ? dentry.d_inode as Ext4Inode : yield* volume.fs.igetSpecial(Number(ino));
       yield* show(volume, inode, argument, out);
     });
@@ -250,7 +156,7 @@ verb("getfattr", "show extended attributes", "  ext4 getfattr -d disk.img:/file\
   .option("-d, --dump", "values, too").option("-n, --name <name>", "this attribute").option("-m, --match <pattern>", "names that match; - for all (default ^user\\.)")
   .option("-e, --encoding <how>", "text, hex or base64").option("-R, --recursive", "directories below, too").option("-h, --no-dereference", "links themselves (always so)")
   .action(async (operands: string[], options: GetfattrOptions) => {
-    await forEachOperand("getfattr", operands, false, (_volume, dentry, out) => getfattr(dentry, options, out));
+    await session.forEachOperand("getfattr", operands, false, (_volume, dentry, out) => getfattr(dentry, options, out));
   });
 
 verb("lsattr", "show the flags that chattr sets", "  ext4 lsattr disk.img:/home\n  ext4 lsattr -Ra disk.img")
@@ -258,14 +164,13 @@ verb("lsattr", "show the flags that chattr sets", "  ext4 lsattr disk.img:/home\
   .option("-R, --recursive", "directories below, too").option("-a, --all", "names that begin with a dot, too").option("-d, --directory", "directories themselves")
   .option("-p, --project", "project numbers, too")
   .action(async (operands: string[], options: LsattrOptions) => {
-    await forEachOperand("lsattr", operands, false, (_volume, dentry, out) => lsattr(dentry, options, out));
+    await session.forEachOperand("lsattr", operands, false, (_volume, dentry, out) => lsattr(dentry, options, out));
   });
 
 verb("partitions", "list the partitions of a disk image", "  ext4 partitions disk.img")
   .argument("<image>")
   .action((image: string) => {
-    const globals = program.opts<GlobalOptions>();
-    const out = new Output("partitions", globals.json === true, globals.quiet === true);
+    const out = session.output("partitions");
     new Scheduler().runSync(partitions(FileDevice.open(image), out));
     finish(out);
   });
@@ -279,25 +184,19 @@ addMkfsOptions(verb("mkfs", "make a filesystem, as mke2fs does", `  ext4 mkfs di
   .argument("<image>", "a file, which is made if it does not exist, a partition in it (disk.img#2), or a block device")
   .argument("[size]", "with s (512 bytes), K, M, G, T or P; without, in blocks of -b, or KiB")
   .action((image: string, size: string | undefined, options: RawMkfsOptions) => {
-    const globals = program.opts<GlobalOptions>();
-    const out = new Output("mkfs", globals.json === true, globals.quiet === true);
+    const out = session.output("mkfs");
     try {
-      new Scheduler().runSync(mkfs(image, size, options, globals.quiet === true, out));
+      new Scheduler().runSync(mkfs(image, size, options, session.globals.quiet === true, out));
     } catch (error) {
       report(out, image, error);
     }
     finish(out);
   });
 
-/** find's own options begin with one dash: -name is --name there, and nowhere else. */
-function normalized(argv: readonly string[]): string[] {
-  const verbAt = argv.findIndex((word, index) => index >= 2 && !word.startsWith("-"));
-  if (argv[verbAt] !== "find") return [...argv];
-  return argv.map((word, index) => (index > verbAt && /^-[a-z]{2,}\d?$/.test(word) ? `-${word}` : word));
-}
+registerWriteVerbs(verb, session);
 
 try {
-  await program.parseAsync(normalized(process.argv));
+  await program.parseAsync(withDashes(process.argv));
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : EXIT_USAGE;
   else if (error instanceof UsageError) {

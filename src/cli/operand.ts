@@ -1,6 +1,4 @@
 /** Operands: an image, perhaps a partition of it, perhaps a path in it: disk.img, disk.img:/path, disk.img#2:/path. */
-import { Ext4, type OpenOptions, type Volume } from "../platform/node/index.js";
-
 export interface Operand {
   readonly image: string;
   readonly partition: number | undefined;
@@ -32,9 +30,4 @@ export interface GlobalOptions {
   readonly checksum?: boolean;
   readonly noload?: boolean;
   readonly journal?: string;
-}
-
-export async function openVolume(operand: Operand, options: GlobalOptions): Promise<Volume> {
-  const openOptions: OpenOptions = { checksum: options.checksum, noload: options.noload, journalDevice: options.journal, partition: operand.partition };
-  return await Ext4.open(operand.image, openOptions);
 }

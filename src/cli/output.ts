@@ -13,6 +13,8 @@ export class Output {
   private hasProgress = false;
   /** Set by the first error: the exit code is then 1. */
   hasFailed = false;
+  /** What was done is told. */
+  isVerbose = false;
 
   constructor(readonly verb: string, readonly isJson: boolean, private readonly isQuiet: boolean) {}
 
@@ -28,6 +30,12 @@ export class Output {
   /** One JSON document on a line of its own. */
   record(value: unknown): void {
     this.line(JSON.stringify(value, (_key, field: unknown) => (typeof field === "bigint" ? Number(field) : field)));
+  }
+
+  /** Tells of something that was done: a record for JSON, words for who asked for them. */
+  did(words: () => string, record: () => Record<string, unknown>): void {
+    if (this.isJson) this.record(record());
+    else if (this.isVerbose) this.line(words());
   }
 
   bytes(bytes: Uint8Array): void {

@@ -18,7 +18,7 @@ import { inlineCapacityBytes, setInlineValue, xattrCredits } from "./xattr-write
 /** Writes inline if the file then still fits its inode. Returns false after it has grown out: then the caller writes as to any file. Requires: i_rwsem(w). */
 export function* writeInline(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<boolean> {
   const end = offsetBytes + data.length;
-  if (journalsData(fs, inode) || end > inlineCapacityBytes(fs, inode)) {
+  if (journalsData(fs, inode) || end > I_BLOCK_BYTES + inlineCapacityBytes(fs, inode)) {
     yield* growOut(fs, inode);
     return false;
   }
@@ -28,7 +28,7 @@ export function* writeInline(fs: Ext4, inode: Ext4Inode, offsetBytes: number, da
 
 /** Cuts or extends inline data. Returns false after the file has grown out. */
 export function* resizeInline(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<boolean> {
-  if (sizeBytes > inlineCapacityBytes(fs, inode)) {
+  if (sizeBytes > I_BLOCK_BYTES + inlineCapacityBytes(fs, inode)) {
     yield* growOut(fs, inode);
     return false;
   }

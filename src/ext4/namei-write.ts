@@ -7,6 +7,7 @@ import type { Handle } from "../jbd2/handle.js";
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
 import type { NewInode } from "../vfs/inode.js";
+import { inheritAcl } from "./acl.js";
 import { addEntry, deleteEntry, directoryCredits, initDirectory, replaceEntry, setParent } from "./dir-write.js";
 import { isIndexed } from "./htree.js";
 import { INODE_CREDITS as NEW_INODE_CREDITS } from "./ialloc.js";
@@ -29,6 +30,7 @@ const OTHER_INODES_CREDITS = 4;
 export function* createEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array, wanted: NewInode): Task<Ext4Inode> {
   return yield* withNewInode(fs, createCredits(fs, dir), function* (handle, keep) {
     const inode = keep(yield* newInode(handle, fs, dir, wanted));
+    if (!inode.isSymlink()) yield* inheritAcl(handle, fs, dir, inode, wanted.umask);
     yield* fill(handle, fs, dir, inode, wanted);
     yield* addEntry(handle, fs, dir, name, inode.i_ino, inode.i_mode);
     if (inode.isDirectory()) addSubdirectory(fs, dir);
@@ -61,13 +63,12 @@ function* withNewInode<T>(fs: Ext4, credits: number, work: (handle: Handle, keep
 
 /** A file without a name, which its close deletes unless it is given one before. */
 export function* createNameless(fs: Ext4, dir: Ext4Inode, wanted: NewInode): Task<Ext4Inode> {
-  return yield* withSpaceRetry(fs, function* () {
-    return yield* fs.change(createCredits(fs, dir), function* (handle) {
-      const inode = yield* newInode(handle, fs, dir, wanted);
-      yield* orphanAdd(handle, inode);
-      yield* inode.markDirty(handle);
-      return inode;
-    });
+  return yield* withNewInode(fs, createCredits(fs, dir), function* (handle, keep) {
+    const inode = keep(yield* newInode(handle, fs, dir, wanted));
+    yield* inheritAcl(handle, fs, dir, inode, wanted.umask);
+    yield* orphanAdd(handle, inode);
+    yield* inode.markDirty(handle);
+    return inode;
   });
 }
 

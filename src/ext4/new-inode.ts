@@ -10,8 +10,7 @@ import { ext4_super_block as S } from "../format/superblock.js";
 import type { Handle } from "../jbd2/handle.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
-import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, type NewInode } from "../vfs/inode.js";
-import { inheritAcl } from "./acl.js";
+import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, type NewInode } from "../vfs/inode.js";
 import { Ext4Inode } from "./inode.js";
 import { initMap } from "./map-write.js";
 import type { Ext4 } from "./super.js";
@@ -25,7 +24,7 @@ const ANY_TYPE = EXT4_NODUMP_FL | EXT4_NOATIME_FL;
 const EXTRA_BYTES = ext4_inode.$.size - EXT4_GOOD_OLD_INODE_BYTES;
 
 /**
- * A new inode in core, without a name, its links counted as 0. Its attributes, the ACL it inherits among them, are set; the caller sets link count and content and calls markDirty.
+ * A new inode in core, without a name, its links counted as 0. The caller gives it the ACL that it inherits, link count and content, and calls markDirty.
  * @throws FsError ENOSPC.
  */
 export function* newInode(handle: Handle, fs: Ext4, dir: Ext4Inode, wanted: NewInode): Task<Ext4Inode> {
@@ -51,7 +50,6 @@ export function* newInode(handle: Handle, fs: Ext4, dir: Ext4Inode, wanted: NewI
     encodeDevice(view, 0, wanted.rdev);
   }
   yield* inode.markDirty(handle);
-  if ((wanted.mode & S_IFMT) !== S_IFLNK) yield* inheritAcl(handle, fs, dir, inode, wanted.umask);
   return inode;
 }
 

@@ -99,7 +99,7 @@ class ExtentFile {
       const run = { lblk, pblk: first, count };
       this.runs.push(run);
       place = first + count;
-      this.makeRoom(0, place);
+      this.makeRoom(0);
       const leaf = this.path[0]!;
       setExtent(leaf.view, addEntry(leaf), { ...run, unwritten: false });
       lblk += count;
@@ -114,14 +114,16 @@ class ExtentFile {
    * Sees to it that the rightmost node of a height takes one more entry. A full node leaves its last entry to a new one beside it; a full root leaves all to one below it,
    * and the tree is one level deeper.
    */
-  private makeRoom(height: number, goal: Pblk): void {
+  private makeRoom(height: number): void {
     const { path, draft } = this;
     const node = path[height]!;
     const isRoot = height === path.length - 1;
     const entries = H.eh_entries.get(node.view, 0);
     if (entries < H.eh_max.get(node.view, 0)) return;
-    if (!isRoot) this.makeRoom(height + 1, goal);
-    const next = newNode(draft.take(goal, 1, this.request.name).first, draft.sb.blockBytes, height);
+    if (!isRoot) this.makeRoom(height + 1);
+    // The block in front of the file's first is the nearest that does not stand in its way.
+    const { first: block } = draft.take(this.runs[0]!.pblk - 1, 1, this.request.name);
+    const next = newNode(block, draft.sb.blockBytes, height);
     this.blocks.push(next);
     moveLastEntries(node, next, isRoot ? entries : 1);
     if (isRoot) H.eh_depth.set(node.view, 0, height + 1);

@@ -3,7 +3,7 @@
  *
  * What is certain: writes that were complete before a flush began which is complete, and complete writes with FUA. What is not: each other write may be there or not, whatever came before or after it, and of
  * one that was on its way any of its sectors may be there. Sectors are whole. Reads always see the newest.
- * One exception: the filesystem's superblock, when it is written alone, is whole, though it has two sectors of 512 bytes. Its checksum stands in the second, so no order of two writes could
+ * One exception: the filesystem's superblock is whole, though it has two sectors of 512 bytes. Its checksum stands in the second, so no order of two writes could
  * make a torn one good; Linux and e2fsprogs rely on the 4 KiB that disks write at a time, and so do we.
  */
 import { SECTOR_BYTES, type Bio, type BlockDevice } from "../../src/block/device.js";
@@ -116,10 +116,10 @@ export class Cut {
   private state(keepsSector: (write: number) => boolean): Uint8Array {
     const bytes = this.certain.slice();
     this.uncertain.forEach(({ data, offsetBytes }, index) => {
-      const isSuperblock = offsetBytes === SUPERBLOCK_AT && data.length === SUPERBLOCK_BYTES;
-      const unitBytes = isSuperblock ? SUPERBLOCK_BYTES : SECTOR_BYTES;
-      for (let at = 0; at < data.length; at += unitBytes) {
-        if (keepsSector(index)) bytes.set(data.subarray(at, at + unitBytes), offsetBytes + at);
+      for (let at = 0; at < data.length;) {
+        const end = offsetBytes + at === SUPERBLOCK_AT ? at + SUPERBLOCK_BYTES : at + SECTOR_BYTES;
+        if (keepsSector(index)) bytes.set(data.subarray(at, end), offsetBytes + at);
+        at = end;
       }
     });
     return bytes;

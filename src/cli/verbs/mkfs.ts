@@ -13,6 +13,7 @@ import { findSignature } from "../../mkfs/signatures.js";
 import { FileDevice } from "../../platform/node/index.js";
 import { FsError } from "../../lib/errno.js";
 import type { Task } from "../../sched/task.js";
+import { fixedTimeSec } from "../clock.js";
 import { parseOperand, UsageError } from "../operand.js";
 import type { Output } from "../output.js";
 import { humanSize } from "../text.js";
@@ -49,14 +50,7 @@ interface Target {
 /** Clock and chance, unless the user fixed what they would give. */
 function hostOptions(given: MkfsArguments): MkfsOptions {
   const { uuid, hashSeed, isPrezeroed } = given;
-  return { ...given, deviceIsZero: isPrezeroed, timeSec: timeSec(), uuid: uuid === "time" ? timeUuid() : uuid ?? randomUuid(), hashSeed: hashSeed ?? randomUuid() };
-}
-
-function timeSec(): number {
-  const fixed = process.env["SOURCE_DATE_EPOCH"];
-  if (fixed === undefined || fixed === "") return Math.floor(Date.now() / 1000);
-  if (!/^\d{1,10}$/.test(fixed)) throw new UsageError(`SOURCE_DATE_EPOCH: '${fixed}' is not a time in seconds`);
-  return Number(fixed);
+  return { ...given, deviceIsZero: isPrezeroed, timeSec: fixedTimeSec() ?? Math.floor(Date.now() / 1000), uuid: uuid === "time" ? timeUuid() : uuid ?? randomUuid(), hashSeed: hashSeed ?? randomUuid() };
 }
 
 function randomUuid(): Uint8Array {
