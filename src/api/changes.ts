@@ -12,7 +12,8 @@ import { Dentry, pathLookupParent, type LastName } from "../vfs/namei.js";
 import { checkOwner, checkPermission, isAppendOnly, isImmutable, isInGroup, isPrivileged, MAY_READ, MAY_WRITE } from "../vfs/permission.js";
 import { listDirectory } from "../vfs/walk.js";
 import { constants } from "./constants.js";
-import { inContext, Operations, withReadLock, type FollowOptions, type OpenFile } from "./operations.js";
+import { inContext } from "./context.js";
+import { bytesOf, Operations, withReadLock, type FollowOptions, type OpenFile } from "./operations.js";
 import { argumentError, encodeAs, pathBytes, shownPath, type PathLike } from "./path.js";
 
 const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_SYNC, O_DSYNC, O_TMPFILE, O_TRUNC, O_WRONLY } = constants;
@@ -79,13 +80,8 @@ export class Changes extends Operations {
       // write(fd, text, position, encoding)
       return yield* this.writeAt(file, encodeAs(data, typeof length === "string" ? length : "utf8"), typeof offset === "number" ? offset : null);
     }
-    const bytes = bytesOf(data);
-    if (typeof offset === "object" && offset !== null) return yield* this.write(fd, data, offset.offset ?? 0, offset.length, offset.position);
-    const from = offset ?? 0;
-    const count = typeof length === "number" ? length : bytes.length - from;
-    if (!Number.isInteger(from) || from < 0 || from > bytes.length) throw argumentError("ERR_OUT_OF_RANGE", `The value of "offset" is out of range. Received ${from}`);
-    if (!Number.isInteger(count) || count < 0 || count > bytes.length - from) throw argumentError("ERR_OUT_OF_RANGE", `The value of "length" is out of range. Received ${count}`);
-    return yield* this.writeAt(file, bytes.subarray(from, from + count), position);
+    if (typeof offset === "object" && offset !== null) return yield* this.write(fd, data, offset.offset, offset.length, offset.position);
+    return yield* this.writeAt(file, bytesOf(data, offset, typeof length === "number" ? length : null), position);
   }
 
   *writev(fd: number, buffers: readonly ArrayBufferView[], position?: number | null): Task<number> {
@@ -466,11 +462,6 @@ const KEEP = -1;
 /** Set-user-id, and set-group-id where the group may execute: else that bit means mandatory locking. */
 function droppedBits(inode: Inode): number {
   return S_ISUID | ((inode.i_mode & S_IXGRP) !== 0 ? S_ISGID : 0);
-}
-
-function bytesOf(data: ArrayBufferView): Uint8Array {
-  if (!ArrayBuffer.isView(data)) throw argumentError("ERR_INVALID_ARG_TYPE", 'The "buffer" argument must be of type string or an instance of Buffer, TypedArray, or DataView.');
-  return data instanceof Uint8Array ? data : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 function modeOf(mode: number | string): number {

@@ -1,5 +1,5 @@
 /** Linux's numbers, whatever the host, as a volume is a Linux filesystem everywhere. */
-import { argumentError } from "./path.js";
+import { argumentError, checkInteger } from "./path.js";
 
 export const constants = {
   F_OK: 0, X_OK: 1, W_OK: 2, R_OK: 4,
@@ -13,16 +13,26 @@ export const constants = {
 
 const { O_RDONLY, O_WRONLY, O_RDWR, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_SYNC } = constants;
 
-const FLAGS: Record<string, number> = {
-  "r": O_RDONLY, "rs": O_RDONLY | O_SYNC, "sr": O_RDONLY | O_SYNC, "r+": O_RDWR, "rs+": O_RDWR | O_SYNC, "sr+": O_RDWR | O_SYNC,
-  "w": O_TRUNC | O_CREAT | O_WRONLY, "wx": O_TRUNC | O_CREAT | O_WRONLY | O_EXCL, "w+": O_TRUNC | O_CREAT | O_RDWR, "wx+": O_TRUNC | O_CREAT | O_RDWR | O_EXCL,
-  "a": O_APPEND | O_CREAT | O_WRONLY, "ax": O_APPEND | O_CREAT | O_WRONLY | O_EXCL, "a+": O_APPEND | O_CREAT | O_RDWR, "ax+": O_APPEND | O_CREAT | O_RDWR | O_EXCL,
-};
+const WRITE = O_TRUNC | O_CREAT | O_WRONLY;
+const READ_WRITE = O_TRUNC | O_CREAT | O_RDWR;
+const APPEND = O_APPEND | O_CREAT | O_WRONLY;
+const READ_APPEND = O_APPEND | O_CREAT | O_RDWR;
 
-/** @throws TypeError ERR_INVALID_ARG_VALUE. */
-export function parseFlags(flags: string | number): number {
-  if (typeof flags === "number") return flags;
-  const value = FLAGS[flags];
+const FLAGS = new Map<string, number>([
+  ["r", O_RDONLY], ["rs", O_RDONLY | O_SYNC], ["sr", O_RDONLY | O_SYNC], ["r+", O_RDWR], ["rs+", O_RDWR | O_SYNC], ["sr+", O_RDWR | O_SYNC],
+  ["w", WRITE], ["wx", WRITE | O_EXCL], ["xw", WRITE | O_EXCL], ["w+", READ_WRITE], ["wx+", READ_WRITE | O_EXCL], ["xw+", READ_WRITE | O_EXCL],
+  ["a", APPEND], ["ax", APPEND | O_EXCL], ["xa", APPEND | O_EXCL], ["as", APPEND | O_SYNC], ["sa", APPEND | O_SYNC],
+  ["a+", READ_APPEND], ["ax+", READ_APPEND | O_EXCL], ["xa+", READ_APPEND | O_EXCL], ["as+", READ_APPEND | O_SYNC], ["sa+", READ_APPEND | O_SYNC],
+]);
+
+/** @throws TypeError ERR_INVALID_ARG_VALUE, RangeError ERR_OUT_OF_RANGE. */
+export function parseFlags(flags: string | number | null | undefined): number {
+  if (flags === null || flags === undefined) return O_RDONLY;
+  if (typeof flags === "number") {
+    checkInteger(flags, "flags", -(2 ** 31), 2 ** 31 - 1);
+    return flags;
+  }
+  const value = FLAGS.get(flags);
   if (value === undefined) throw argumentError("ERR_INVALID_ARG_VALUE", `The argument 'flags' is invalid. Received '${flags}'`);
   return value;
 }

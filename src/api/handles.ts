@@ -1,10 +1,13 @@
 /** What the promise surface opens: a file's handle, and a directory read entry by entry. Both are Node's shapes. */
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
-import { S_IFMT, type Inode } from "../vfs/inode.js";
+import { S_IFDIR, type Inode } from "../vfs/inode.js";
+import type { WalkEntry } from "../vfs/walk.js";
 import type { Changes, FileData, TimeLike, WriteFileOptions, WriteOptions } from "./changes.js";
-import type { ReadOptions } from "./operations.js";
-import { decodeAs, type BufferEncoding } from "./path.js";
+import { inContext, type Host } from "./context.js";
+import { childPath, entryName, entryType } from "./entries.js";
+import { withReadLock, type ReadOptions } from "./operations.js";
+import { checkInteger, optionsOf, type BufferEncoding, type WithEncoding } from "./path.js";
 import { Dirent, type BigIntStats, type Stats } from "./stats.js";
 
 /** How a handle gets its tasks run. */
@@ -13,25 +16,48 @@ export interface Runner {
   runAsync<T>(task: Task<T>, name?: string): Promise<T>;
 }
 
-export class FileHandle {
-  constructor(private readonly runner: Runner, private readonly operations: Changes, readonly fd: number) {}
+export interface ReadResult<Buffer extends ArrayBufferView> {
+  readonly bytesRead: number;
+  readonly buffer: Buffer;
+}
 
-  read(buffer: Uint8Array, options?: ReadOptions): Promise<{ bytesRead: number; buffer: Uint8Array }>;
-  read(buffer: Uint8Array, offset?: number, length?: number, position?: number | bigint | null): Promise<{ bytesRead: number; buffer: Uint8Array }>;
-  async read(buffer: Uint8Array, offset?: number | ReadOptions, length?: number, position?: number | bigint | null): Promise<{ bytesRead: number; buffer: Uint8Array }> {
-    return { bytesRead: await this.runner.runAsync(this.operations.read(this.fd, buffer, offset, length, position), "read"), buffer };
+const READ_BYTES = 16 * 1024;
+
+export class FileHandle<Bytes extends Uint8Array = Uint8Array> {
+  private closing: Promise<void> | undefined;
+
+  constructor(private readonly runner: Runner, private readonly operations: Changes, private descriptor: number) {}
+
+  /** -1 once the handle is closed: the number may then be another file's. */
+  get fd(): number {
+    return this.descriptor;
   }
 
-  readFile(options?: null | { encoding?: null | undefined }): Promise<Uint8Array>;
+  /** Reads into a buffer of the caller's, or into a new one of 16 KiB. Without a position, reads on where the last read ended. */
+  read<Buffer extends ArrayBufferView>(buffer: Buffer, offset?: number | null, length?: number | null, position?: number | bigint | null): Promise<ReadResult<Buffer>>;
+  read<Buffer extends ArrayBufferView>(buffer: Buffer, options: ReadOptions): Promise<ReadResult<Buffer>>;
+  read<Buffer extends ArrayBufferView>(options: ReadOptions & { buffer: Buffer }): Promise<ReadResult<Buffer>>;
+  read(options?: ReadOptions & { buffer?: undefined }): Promise<ReadResult<Bytes>>;
+  async read(
+    first?: ArrayBufferView | (ReadOptions & { buffer?: ArrayBufferView | undefined }), second?: number | ReadOptions | null, length?: number | null, position?: number | bigint | null,
+  ): Promise<ReadResult<ArrayBufferView>> {
+    const isBuffer = ArrayBuffer.isView(first);
+    const buffer = isBuffer ? first : first?.buffer ?? this.operations.host.wrapBytes(new Uint8Array(READ_BYTES));
+    const task = isBuffer ? this.operations.read(this.open("read"), buffer, second, length, position) : this.operations.read(this.open("read"), buffer, first);
+    return { bytesRead: await this.runner.runAsync(task, "read"), buffer };
+  }
+
+  readFile(options?: null | { encoding?: null | undefined }): Promise<Bytes>;
   readFile(options: BufferEncoding | { encoding: BufferEncoding }): Promise<string>;
-  readFile(options?: null | BufferEncoding | { encoding?: BufferEncoding | null | undefined }): Promise<Uint8Array | string> {
-    return this.runner.runAsync(this.operations.readFile(this.fd, options), "readFile");
+  readFile(options?: null | BufferEncoding | { encoding?: BufferEncoding | null | undefined }): Promise<Bytes | string>;
+  async readFile(options?: null | BufferEncoding | { encoding?: BufferEncoding | null | undefined }): Promise<Uint8Array | string> {
+    return await this.runner.runAsync(this.operations.readFile(this.open("readFile"), options), "readFile");
   }
 
   stat(options?: { bigint?: false | undefined }): Promise<Stats>;
   stat(options: { bigint: true }): Promise<BigIntStats>;
-  stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats> {
-    return this.runner.runAsync(this.operations.fstat(this.fd, options), "stat");
+  async stat(options?: { bigint?: boolean | undefined }): Promise<Stats | BigIntStats> {
+    return await this.runner.runAsync(this.operations.fstat(this.open("fstat"), options), "stat");
   }
 
   write(data: ArrayBufferView, offset?: number | null | WriteOptions, length?: number | null, position?: number | bigint | null): Promise<{ bytesWritten: number; buffer: ArrayBufferView }>;
@@ -39,89 +65,123 @@ export class FileHandle {
   async write<Data extends ArrayBufferView | string>(
     data: Data, offset?: number | null | WriteOptions, length?: number | string | null, position?: number | bigint | null,
   ): Promise<{ bytesWritten: number; buffer: Data }> {
-    return { bytesWritten: await this.runner.runAsync(this.operations.write(this.fd, data, offset, length, position), "write"), buffer: data };
+    return { bytesWritten: await this.runner.runAsync(this.operations.write(this.open("write"), data, offset, length, position), "write"), buffer: data };
   }
 
   async writev(buffers: readonly ArrayBufferView[], position?: number | null): Promise<{ bytesWritten: number; buffers: readonly ArrayBufferView[] }> {
-    return { bytesWritten: await this.runner.runAsync(this.operations.writev(this.fd, buffers, position), "write"), buffers };
+    return { bytesWritten: await this.runner.runAsync(this.operations.writev(this.open("write"), buffers, position), "write"), buffers };
   }
 
   async readv(buffers: readonly ArrayBufferView[], position?: number | null): Promise<{ bytesRead: number; buffers: readonly ArrayBufferView[] }> {
-    return { bytesRead: await this.runner.runAsync(this.operations.readv(this.fd, buffers, position), "read"), buffers };
+    return { bytesRead: await this.runner.runAsync(this.operations.readv(this.open("read"), buffers, position), "read"), buffers };
   }
 
-  writeFile(data: FileData, options?: BufferEncoding | null | WriteFileOptions): Promise<void> {
-    return this.runner.runAsync(this.operations.writeFile(this.fd, data, options), "writeFile");
+  async writeFile(data: FileData, options?: BufferEncoding | null | WriteFileOptions): Promise<void> {
+    await this.runner.runAsync(this.operations.writeFile(this.open("writeFile"), data, options), "writeFile");
   }
 
   appendFile(data: FileData, options?: BufferEncoding | null | WriteFileOptions): Promise<void> {
     return this.writeFile(data, options);
   }
 
-  truncate(length?: number): Promise<void> {
-    return this.runner.runAsync(this.operations.ftruncate(this.fd, length), "truncate");
+  async truncate(length?: number): Promise<void> {
+    await this.runner.runAsync(this.operations.ftruncate(this.open("ftruncate"), length), "truncate");
   }
 
   /** Returns when the file is on stable storage. */
-  sync(): Promise<void> {
-    return this.runner.runAsync(this.operations.fsync(this.fd), "fsync");
+  async sync(): Promise<void> {
+    await this.runner.runAsync(this.operations.fsync(this.open("fsync")), "fsync");
   }
 
-  datasync(): Promise<void> {
-    return this.runner.runAsync(this.operations.fdatasync(this.fd), "fdatasync");
+  async datasync(): Promise<void> {
+    await this.runner.runAsync(this.operations.fdatasync(this.open("fdatasync")), "fdatasync");
   }
 
-  chmod(mode: number | string): Promise<void> {
-    return this.runner.runAsync(this.operations.fchmod(this.fd, mode), "chmod");
+  async chmod(mode: number | string): Promise<void> {
+    await this.runner.runAsync(this.operations.fchmod(this.open("fchmod"), mode), "chmod");
   }
 
-  chown(uid: number, gid: number): Promise<void> {
-    return this.runner.runAsync(this.operations.fchown(this.fd, uid, gid), "chown");
+  async chown(uid: number, gid: number): Promise<void> {
+    await this.runner.runAsync(this.operations.fchown(this.open("fchown"), uid, gid), "chown");
   }
 
-  utimes(atime: TimeLike, mtime: TimeLike): Promise<void> {
-    return this.runner.runAsync(this.operations.futimes(this.fd, atime, mtime), "utimes");
+  async utimes(atime: TimeLike, mtime: TimeLike): Promise<void> {
+    await this.runner.runAsync(this.operations.futimes(this.open("futimes"), atime, mtime), "utimes");
   }
 
+  /** Closes once, however often it is called. */
   close(): Promise<void> {
-    return this.runner.runAsync(this.operations.close(this.fd), "close");
+    this.closing ??= this.runner.runAsync(this.operations.close(this.descriptor), "close");
+    this.descriptor = -1;
+    return this.closing;
   }
 
+  private open(syscall: string): number {
+    if (this.closing !== undefined) throw new FsError("EBADF", "file closed", { syscall });
+    return this.descriptor;
+  }
+}
+
+export interface OpendirOptions {
+  encoding?: string | null | undefined;
+  /** Entries that are fetched at once. Default 64. */
+  bufferSize?: number | undefined;
+  /** Directories below, too, after those that they are in. Symbolic links are not followed. */
+  recursive?: boolean | undefined;
 }
 
 const BATCH_ENTRIES = 64;
 
 /** As Node's fs.Dir. Entries come in batches, so a directory of any size takes little memory. */
-export class Dir {
-  private batch: Dirent[] = [];
-  private positionOnDisk = 0;
-  private isAtEnd = false;
+export class Dir<Name extends string | Uint8Array = string> {
+  private readonly batch: Dirent<Name>[] = [];
+  private readonly encoding: string | undefined;
+  private readonly batchEntries: number;
+  private readonly isRecursive: boolean;
+  /** What is still to be read, first the directory that is being read. */
+  private readonly pending: { inode: Inode; parentPath: string; positionOnDisk: number }[];
+  private readonly entered = new Set<number>();
   private isClosed = false;
+  /** Promise-based calls that have not ended, and the last of them: each begins when the one before it is done. */
+  private callsInProgress = 0;
+  private lastCall: Promise<unknown> = Promise.resolve();
 
-  constructor(private readonly runner: Runner, private readonly inode: Inode, readonly path: string) {}
+  constructor(private readonly runner: Runner, private readonly host: Host, inode: Inode, readonly path: string, options?: WithEncoding<OpendirOptions>) {
+    const { encoding, bufferSize = BATCH_ENTRIES, recursive } = optionsOf(options);
+    checkInteger(bufferSize, "options.bufferSize", 1);
+    this.encoding = encoding;
+    this.batchEntries = bufferSize;
+    this.isRecursive = recursive === true;
+    this.pending = [{ inode, parentPath: path, positionOnDisk: 0 }];
+    this.entered.add(inode.i_ino);
+  }
 
-  readSync(): Dirent | null {
+  readSync(): Dirent<Name> | null {
+    this.checkIdle();
     return this.runner.runSync(this.next(), "readdir");
   }
 
-  read(): Promise<Dirent | null> {
-    return this.runner.runAsync(this.next(), "readdir");
+  async read(): Promise<Dirent<Name> | null> {
+    this.checkOpen();
+    return await this.inTurn(() => this.runner.runAsync(this.next(), "readdir"));
   }
 
   closeSync(): void {
-    this.checkOpen();
+    this.checkIdle();
     this.isClosed = true;
   }
 
   async close(): Promise<void> {
-    this.closeSync();
+    this.checkOpen();
+    this.isClosed = true;
+    await this.lastCall;
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Dirent, void> {
+  async *[Symbol.asyncIterator](): AsyncGenerator<Dirent<Name>, void> {
     try {
       for (let entry = await this.read(); entry !== null; entry = await this.read()) yield entry;
     } finally {
-      if (!this.isClosed) this.closeSync();
+      if (!this.isClosed) await this.close();
     }
   }
 
@@ -129,33 +189,50 @@ export class Dir {
     if (this.isClosed) throw Object.assign(new Error("Directory handle was closed"), { code: "ERR_DIR_CLOSED" });
   }
 
-  private *next(): Task<Dirent | null> {
+  private checkIdle(): void {
     this.checkOpen();
-    if (this.batch.length === 0 && !this.isAtEnd) yield* this.refill();
+    if (this.callsInProgress === 0) return;
+    throw Object.assign(new Error("Cannot do synchronous work on directory handle with concurrent asynchronous operations"), { code: "ERR_DIR_CONCURRENT_OPERATION" });
+  }
+
+  private async inTurn<T>(call: () => Promise<T>): Promise<T> {
+    this.callsInProgress++;
+    const result = this.lastCall.then(call);
+    this.lastCall = result.catch(() => undefined);
+    try {
+      return await result;
+    } finally {
+      this.callsInProgress--;
+    }
+  }
+
+  private *next(): Task<Dirent<Name> | null> {
+    while (this.batch.length === 0 && this.pending.length > 0) yield* this.refill(this.pending[0]!);
     return this.batch.shift() ?? null;
   }
 
-  private *refill(): Task<void> {
-    const taken: { name: Uint8Array; ino: number; type: number }[] = [];
+  private *refill(directory: { inode: Inode; parentPath: string; positionOnDisk: number }): Task<void> {
+    const { batchEntries } = this;
+    const { inode, parentPath } = directory;
+    const taken: WalkEntry[] = [];
     const context = {
-      pos: this.positionOnDisk,
+      pos: directory.positionOnDisk,
       actor(name: Uint8Array, ino: number, type: number): boolean {
-        if (taken.length === BATCH_ENTRIES) return false;
+        if (taken.length === batchEntries) return false;
         const isDots = name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
         if (!isDots) taken.push({ name, ino, type });
         return true;
       },
     };
-    try {
-      yield* this.inode.iterate(context);
-    } catch (error) {
-      throw error instanceof FsError ? error.addContext({ syscall: "scandir", path: this.path }) : error;
-    }
-    this.isAtEnd = taken.length < BATCH_ENTRIES;
-    this.positionOnDisk = context.pos;
-    for (const { name, ino, type } of taken) {
-      const mode = type !== 0 ? type << 12 : (yield* this.inode.i_sb.iget(ino)).i_mode & S_IFMT;
-      this.batch.push(new Dirent(decodeAs(name, "utf8"), this.path, mode));
+    yield* inContext({ syscall: "scandir", path: this.path }, withReadLock(inode, () => inode.iterate(context)));
+    directory.positionOnDisk = context.pos;
+    if (taken.length < batchEntries) this.pending.shift();
+    for (const entry of taken) {
+      const type = yield* entryType(inode.i_sb, entry);
+      this.batch.push(new Dirent(entryName(this.host, entry.name, this.encoding) as Name, parentPath, type));
+      if (!this.isRecursive || type !== S_IFDIR || this.entered.has(entry.ino)) continue;
+      this.entered.add(entry.ino);
+      this.pending.push({ inode: yield* inode.i_sb.iget(entry.ino), parentPath: childPath(parentPath, entry.name), positionOnDisk: 0 });
     }
   }
 }

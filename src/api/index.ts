@@ -10,7 +10,7 @@ export type { Task } from "../sched/task.js";
 export { walkTree, type Visitor, type WalkEntry } from "../vfs/walk.js";
 export type { Inode, Timespec } from "../vfs/inode.js";
 export { Dentry, dentryPath, pathLookup, rootDentry } from "../vfs/namei.js";
-export { Dir, FileHandle } from "./handles.js";
+export { Dir, FileHandle, type OpendirOptions, type ReadResult } from "./handles.js";
 export type { FiemapExtent, FlagsInfo } from "./operations.js";
 export type { BufferEncoding, PathLike } from "./path.js";
 export { BigIntStats, Dirent, Stats, type StatFs } from "./stats.js";

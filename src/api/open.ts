@@ -26,6 +26,8 @@ export interface OpenOptions {
   dataMode?: DataMode | undefined;
   /** What damage does to a volume that may be changed. Default: what the superblock says. */
   errors?: ErrorsPolicy | undefined;
+  /** True: it was just made and nobody has seen it, so a crash may leave it half filled: no journal is written, and its superblock tells of no mount. */
+  isFresh?: boolean | undefined;
   /** Where times come from. Default: the host's clock. */
   clock?: Clock | undefined;
   /** 32 random bits. Default: the host's generator. */
@@ -34,8 +36,8 @@ export interface OpenOptions {
 
 export function* mountVolume(device: BlockDevice, options: OpenOptions, journalDevice?: BlockDevice): Task<Ext4> {
   const target = options.partition === undefined ? device : yield* openPartition(device, options.partition);
-  const { readOnly, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, clock, random } = options;
-  return yield* mountExt4(target, { readOnly, journalDevice, verifyChecksums: options.checksum, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, clock, random });
+  const { readOnly, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, isFresh, clock, random } = options;
+  return yield* mountExt4(target, { readOnly, journalDevice, verifyChecksums: options.checksum, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, isFresh, clock, random });
 }
 
 export function credentialsOf(options: OpenOptions): Credentials {

@@ -3,15 +3,17 @@
  */
 import { CorruptionError } from "../format/corruption.js";
 import { INODE_FLAG_LETTERS } from "../format/inode.js";
-import { FsError, type ErrorContext } from "../lib/errno.js";
-import { decode, encode } from "../lib/utf8.js";
+import { FsError } from "../lib/errno.js";
+import { encode } from "../lib/utf8.js";
 import type { Task } from "../sched/task.js";
-import { DT_UNKNOWN, S_IFDIR, S_IFMT, type FileExtent, type Inode, type SuperBlock } from "../vfs/inode.js";
+import { S_IFDIR, S_IFMT, S_IFSOCK, type FileExtent, type Inode, type SuperBlock } from "../vfs/inode.js";
 import { dentryPath, pathLookup, rootDentry, type Dentry } from "../vfs/namei.js";
 import { checkPermission, MAY_EXEC, MAY_READ, MAY_WRITE, type Credentials } from "../vfs/permission.js";
-import { listDirectory, type WalkEntry } from "../vfs/walk.js";
+import { listDirectory } from "../vfs/walk.js";
 import { constants, parseFlags } from "./constants.js";
-import { argumentError, decodeAs, pathBytes, shownPath, type PathLike } from "./path.js";
+import { inContext, type Host } from "./context.js";
+import { childPath, entryName, entryType, relativePath, sortEntries, type EntryName } from "./entries.js";
+import { argumentError, checkInteger, decodeAs, optionsOf, pathBytes, shownPath, type PathLike, type WithEncoding } from "./path.js";
 import { Dirent, statFsOf, statsOf, type BigIntStats, type StatFs, type Stats } from "./stats.js";
 
 /** Longest file that readFile takes in one piece, as Node's (2 GiB - 1). */
@@ -38,27 +40,20 @@ export interface FlagsInfo {
 /** One run of a file's blocks, in filesystem blocks (volume.blockSize bytes). */
 export type FiemapExtent = FileExtent;
 
-type EncodingOption = string | null | undefined | { encoding?: string | null | undefined };
+type EncodingOption = WithEncoding<{ encoding?: string | null | undefined }>;
 
-function encodingOf(options: EncodingOption): string | null | undefined {
-  return typeof options === "object" && options !== null ? options.encoding : options;
-}
-
-/** What the host adds: Node wants its own Buffers. */
-export interface Host {
-  /** Gives bytes to the program, without copying them. */
-  wrapBytes(bytes: Uint8Array): Uint8Array;
-}
+const FD_MAX = 2 ** 31 - 1;
+const POSITION_MAX = 2n ** 63n - 1n;
 
 export class Operations {
   protected readonly files = new Map<number, OpenFile>();
   protected readonly root: Dentry;
 
-  constructor(protected readonly fs: SuperBlock, protected readonly host: Host, protected readonly cred: Credentials) {
+  constructor(protected readonly fs: SuperBlock, readonly host: Host, protected readonly cred: Credentials) {
     this.root = rootDentry(fs.root);
   }
 
-  *open(path: PathLike, flags: string | number = "r", mode = 0o666): Task<number> {
+  *open(path: PathLike, flags?: string | number | null, mode = 0o666): Task<number> {
     const bits = parseFlags(flags);
     const context = { syscall: "open", path: shownPath(path) };
     const dentry = yield* inContext(context, this.openDentry(path, bits, mode));
@@ -73,13 +68,12 @@ export class Operations {
   protected *openDentry(path: PathLike, flags: number, _mode: number): Task<Dentry> {
     const dentry = yield* this.find(path, (flags & constants.O_NOFOLLOW) === 0, "open");
     const { d_inode: inode } = dentry;
-    if (inode.isSymlink()) throw new FsError("ELOOP");
     if ((flags & constants.O_DIRECTORY) !== 0 && !inode.isDirectory()) throw new FsError("ENOTDIR");
+    if (inode.isSymlink()) throw new FsError("ELOOP");
     const access = flags & constants.O_ACCMODE;
-    if (access !== constants.O_RDONLY) {
-      if (inode.isDirectory()) throw new FsError("EISDIR");
-      this.fs.checkWritable();
-    }
+    if (inode.isDirectory() && (access !== constants.O_RDONLY || (flags & constants.O_TRUNC) !== 0)) throw new FsError("EISDIR");
+    if ((inode.i_mode & S_IFMT) === S_IFSOCK) throw new FsError("ENXIO");
+    if (access !== constants.O_RDONLY) this.fs.checkWritable();
     yield* checkPermission(inode, this.cred, access === constants.O_RDONLY ? MAY_READ : access === constants.O_WRONLY ? MAY_WRITE : MAY_READ | MAY_WRITE);
     return dentry;
   }
@@ -96,17 +90,16 @@ export class Operations {
     for (const fd of [...this.files.keys()]) yield* this.close(fd);
   }
 
-  *read(fd: number, buffer: Uint8Array, offset: number | ReadOptions = 0, length?: number, position?: number | bigint | null): Task<number> {
+  *read(fd: number, buffer: ArrayBufferView, offset?: number | ReadOptions | null, length?: number | null, position?: number | bigint | null): Task<number> {
     const file = this.file(fd, "read");
-    if (typeof offset === "object") return yield* this.read(fd, buffer, offset.offset ?? 0, offset.length, offset.position);
-    if (!(buffer instanceof Uint8Array)) throw argumentError("ERR_INVALID_ARG_TYPE", 'The "buffer" argument must be an instance of Buffer, TypedArray, or DataView.');
-    const wanted = length ?? buffer.length - offset;
-    if (!Number.isInteger(offset) || offset < 0 || offset > buffer.length) throw argumentError("ERR_OUT_OF_RANGE", `The value of "offset" is out of range. Received ${offset}`);
-    if (!Number.isInteger(wanted) || wanted < 0 || wanted > buffer.length - offset) throw argumentError("ERR_OUT_OF_RANGE", `The value of "length" is out of range. Received ${wanted}`);
+    if (typeof offset === "object" && offset !== null) return yield* this.read(fd, buffer, offset.offset, offset.length, offset.position);
+    const into = bytesOf(buffer, offset, length);
+    const at = position ?? -1;
+    if (typeof at !== "bigint") checkInteger(at, "position", -1);
+    else if (at > POSITION_MAX - BigInt(into.length)) throw argumentError("ERR_OUT_OF_RANGE", `The value of "position" is out of range. Received ${at}n`);
     if ((file.flags & constants.O_ACCMODE) === constants.O_WRONLY) throw new FsError("EBADF", "", { syscall: "read" });
-    const isCurrent = position === null || position === undefined || Number(position) < 0;
-    const from = isCurrent ? file.positionBytes : Number(position);
-    const count = yield* this.readFrom(file.dentry.d_inode, from, buffer.subarray(offset, offset + wanted));
+    const isCurrent = at < 0;
+    const count = yield* this.readFrom(file.dentry.d_inode, isCurrent ? file.positionBytes : Number(at), into);
     if (isCurrent) file.positionBytes += count;
     return count;
   }
@@ -115,16 +108,13 @@ export class Operations {
     return yield* statsOf(this.file(fd, "fstat").dentry.d_inode, options?.bigint);
   }
 
-  *readFile(path: PathLike | number, options?: EncodingOption | { encoding?: string | null; flag?: string }): Task<Uint8Array | string> {
+  *readFile(path: PathLike | number, options?: WithEncoding<ReadFileOptions>): Task<Uint8Array | string> {
+    const { encoding, flag } = optionsOf(options);
     const file = typeof path === "number" ? this.file(path, "read") : undefined;
-    const dentry = file?.dentry ?? (yield* inContext({ syscall: "open", path: shownPath(path) }, this.openDentry(path as PathLike, constants.O_RDONLY, 0)));
-    const inode = dentry.d_inode;
-    const from = file?.positionBytes ?? 0;
-    const bytes = yield* this.readWhole(inode, from);
+    const { d_inode: inode } = file?.dentry ?? (yield* inContext({ syscall: "open", path: shownPath(path) }, this.openDentry(path as PathLike, parseFlags(flag), 0o666)));
+    const bytes = yield* this.readWhole(inode, file?.positionBytes ?? 0);
     if (file !== undefined) file.positionBytes += bytes.length;
-    const encoding = encodingOf(options);
-    if (encoding === null || encoding === undefined || encoding === "buffer") return this.host.wrapBytes(bytes);
-    return decodeAs(bytes, encoding);
+    return encoding === undefined || encoding === "buffer" ? this.host.wrapBytes(bytes) : decodeAs(bytes, encoding);
   }
 
   /** A file of unknown size (i_size is the disk's word, and holes cost nothing) is bounded before memory is asked for. */
@@ -142,38 +132,29 @@ export class Operations {
     return yield* inContext({ syscall: "read" }, withReadLock(inode, () => inode.read(from, into)));
   }
 
-  *readdir(path: PathLike, options?: ReaddirOptions): Task<(string | Uint8Array | Dirent<string> | Dirent<Uint8Array>)[]> {
-    const settings = typeof options === "object" && options !== null ? options : { encoding: options };
+  *readdir(path: PathLike, options?: WithEncoding<ReaddirOptions>): Task<(EntryName | Dirent<EntryName>)[]> {
+    const { encoding, withFileTypes, recursive } = optionsOf(options);
     const top = yield* this.find(path, true, "scandir");
-    const result: (string | Uint8Array | Dirent<string> | Dirent<Uint8Array>)[] = [];
+    const result: (EntryName | Dirent<EntryName>)[] = [];
     const shown = shownPath(path);
     // Breadth first, as Node does it; every directory is entered once, as in every walk over a tree that may be damaged (vfs/walk.ts).
-    const pending: { inode: Inode; prefix: string; parentPath: string }[] = [{ inode: top.d_inode, prefix: "", parentPath: shown }];
+    const pending: { inode: Inode; directory: EntryName; parentPath: string }[] = [{ inode: top.d_inode, directory: "", parentPath: shown }];
     const entered = new Set([top.d_inode.i_ino]);
     for (let at = 0; at < pending.length; at++) {
-      const { inode, prefix, parentPath } = pending[at]!;
+      const { inode, directory, parentPath } = pending[at]!;
       if (!inode.isDirectory()) throw new FsError("ENOTDIR", "", { syscall: "scandir", path: shown });
       const entries = yield* inContext({ syscall: "scandir", path: shown }, withReadLock(inode, () => listDirectory(inode)));
-      for (const entry of entries) {
-        const isBuffer = settings.encoding === "buffer";
-        const name = isBuffer ? this.host.wrapBytes(entry.name) : decodeAs(entry.name, settings.encoding ?? "utf8");
-        if (settings.withFileTypes === true) {
-          const dirent = new Dirent(name, parentPath, yield* this.entryType(entry));
-          result.push(dirent as Dirent<string> | Dirent<Uint8Array>);
-        } else result.push(isBuffer ? name : prefix + (name as string));
-        if (settings.recursive !== true || (yield* this.entryType(entry)) !== S_IFDIR) continue;
+      for (const entry of sortEntries(entries)) {
+        const name = entryName(this.host, entry.name, encoding);
+        const relative = relativePath(this.host, directory, name);
+        result.push(withFileTypes === true ? new Dirent(name, parentPath, yield* entryType(this.fs, entry)) : relative);
+        if (recursive !== true || (yield* entryType(this.fs, entry)) !== S_IFDIR) continue;
         if (entered.has(entry.ino)) throw new CorruptionError("dir-loop", { ino: entry.ino }, { syscall: "scandir", path: shown });
         entered.add(entry.ino);
-        const text = decode(entry.name);
-        pending.push({ inode: yield* this.fs.iget(entry.ino), prefix: `${prefix}${text}/`, parentPath: parentPath.endsWith("/") ? parentPath + text : `${parentPath}/${text}` });
+        pending.push({ inode: yield* this.fs.iget(entry.ino), directory: relative, parentPath: childPath(parentPath, entry.name) });
       }
     }
     return result;
-  }
-
-  /** S_IFMT bits; a directory entry may not tell them. */
-  private *entryType(entry: WalkEntry): Task<number> {
-    return entry.type !== DT_UNKNOWN ? entry.type << 12 : (yield* this.fs.iget(entry.ino)).i_mode & S_IFMT;
   }
 
   *stat(path: PathLike, options?: StatOptions): Task<Stats | BigIntStats | undefined> {
@@ -195,24 +176,23 @@ export class Operations {
     }
   }
 
-  *readlink(path: PathLike, options?: EncodingOption): Task<string | Uint8Array> {
+  *readlink(path: PathLike, options?: EncodingOption): Task<EntryName> {
+    const { encoding } = optionsOf(options);
     const { d_inode: inode } = yield* this.find(path, false, "readlink");
-    const target = yield* inContext({ syscall: "readlink", path: shownPath(path) }, inode.readlink());
-    const encoding = encodingOf(options) ?? "utf8";
-    return encoding === "buffer" ? this.host.wrapBytes(target) : decodeAs(target, encoding);
+    return entryName(this.host, yield* inContext({ syscall: "readlink", path: shownPath(path) }, inode.readlink()), encoding);
   }
 
-  *realpath(path: PathLike, options?: EncodingOption): Task<string | Uint8Array> {
-    const real = dentryPath(yield* this.find(path, true, "realpath"));
-    const encoding = encodingOf(options) ?? "utf8";
-    return encoding === "buffer" ? this.host.wrapBytes(real) : decodeAs(real, encoding);
+  *realpath(path: PathLike, options?: EncodingOption): Task<EntryName> {
+    const { encoding } = optionsOf(options);
+    return entryName(this.host, dentryPath(yield* this.find(path, true, "realpath")), encoding);
   }
 
   *access(path: PathLike, mode: number = constants.F_OK): Task<void> {
+    checkInteger(mode, "mode", 0, MAY_READ | MAY_WRITE | MAY_EXEC);
     const { d_inode: inode } = yield* this.find(path, true, "access");
     const context = { syscall: "access", path: shownPath(path) };
     if ((mode & constants.W_OK) !== 0 && !this.fs.isWritable && (inode.isRegular() || inode.isDirectory() || inode.isSymlink())) throw new FsError("EROFS", "", context);
-    yield* inContext(context, checkPermission(inode, this.cred, mode & (MAY_READ | MAY_WRITE | MAY_EXEC)));
+    yield* inContext(context, checkPermission(inode, this.cred, mode));
   }
 
   *exists(path: PathLike): Task<boolean> {
@@ -237,10 +217,11 @@ export class Operations {
     return this.host.wrapBytes(value);
   }
 
-  *listxattr(path: PathLike, options?: FollowOptions & { encoding?: string }): Task<(string | Uint8Array)[]> {
+  *listxattr(path: PathLike, options?: FollowOptions & { encoding?: string }): Task<EntryName[]> {
+    const { encoding } = optionsOf(options);
     const { d_inode: inode } = yield* this.find(path, options?.followSymlinks ?? true, "listxattr");
     const names = yield* inContext({ syscall: "listxattr", path: shownPath(path) }, inode.listxattr());
-    return names.map((name) => (options?.encoding === "buffer" ? this.host.wrapBytes(name) : decodeAs(name, options?.encoding ?? "utf8")));
+    return names.map((name) => entryName(this.host, name, encoding));
   }
 
   *fiemap(path: PathLike, offset = 0, length = Infinity): Task<FiemapExtent[]> {
@@ -273,6 +254,7 @@ export class Operations {
   }
 
   protected file(fd: number, syscall: string): OpenFile {
+    checkInteger(fd, "fd", 0, FD_MAX);
     const file = this.files.get(fd);
     if (file === undefined) throw new FsError("EBADF", "", { syscall });
     return file;
@@ -288,10 +270,21 @@ function allocate(sizeBytes: number): Uint8Array {
   }
 }
 
-export interface ReadOptions { offset?: number | undefined; length?: number | undefined; position?: number | bigint | null | undefined }
+export interface ReadOptions { offset?: number | undefined; length?: number | null | undefined; position?: number | bigint | null | undefined }
+export interface ReadFileOptions { encoding?: string | null | undefined; flag?: string | number | undefined }
 export interface StatOptions { bigint?: boolean | undefined; throwIfNoEntry?: boolean | undefined }
 export interface FollowOptions { followSymlinks?: boolean | undefined }
-export type ReaddirOptions = string | null | undefined | { encoding?: string | null | undefined; withFileTypes?: boolean | undefined; recursive?: boolean | undefined };
+export interface ReaddirOptions { encoding?: string | null | undefined; withFileTypes?: boolean | undefined; recursive?: boolean | undefined }
+
+/** The bytes of a view that a read or a write is about. @throws TypeError, RangeError as Node's. */
+export function bytesOf(buffer: unknown, offset?: number | null, length?: number | null): Uint8Array {
+  if (!ArrayBuffer.isView(buffer)) throw argumentError("ERR_INVALID_ARG_TYPE", 'The "buffer" argument must be an instance of Buffer, TypedArray, or DataView.');
+  const from = offset ?? 0;
+  checkInteger(from, "offset", 0, buffer.byteLength);
+  const wanted = length ?? buffer.byteLength - from;
+  checkInteger(wanted, "length", 0, buffer.byteLength - from);
+  return new Uint8Array(buffer.buffer, buffer.byteOffset + from, wanted);
+}
 
 /** Keeps changes of the inode out while `work` looks at it. On a volume that is only read nothing changes. */
 export function* withReadLock<T>(inode: Inode, work: () => Task<T>): Task<T> {
@@ -303,13 +296,3 @@ export function* withReadLock<T>(inode: Inode, work: () => Task<T>): Task<T> {
     inode.i_rwsem.unlockRead();
   }
 }
-
-/** Names call and path in whatever error comes out of `task`. */
-export function* inContext<T>(context: ErrorContext, task: Task<T>): Task<T> {
-  try {
-    return yield* task;
-  } catch (error) {
-    throw error instanceof FsError ? error.addContext(context) : error;
-  }
-}
-

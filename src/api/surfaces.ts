@@ -12,17 +12,18 @@ type Mode = "sync" | "promise";
 type Result<M extends Mode, T> = M extends "sync" ? T : Promise<T>;
 type EncodingOptions<E> = E | { encoding: E };
 
-export interface OperationSignatures<M extends Mode> {
+/** @typeParam Bytes what the host gives bytes in. */
+export interface OperationSignatures<M extends Mode, Bytes extends Uint8Array> {
   /** Reads a file whole. @throws FsError ENOENT …; EISDIR; EFBIG more than 2 GiB - 1; ENOKEY encrypted; CorruptionError. */
-  readFile(path: PathLike | number, options?: null | { encoding?: null | undefined; flag?: string | undefined }): Result<M, Uint8Array>;
-  readFile(path: PathLike | number, options: BufferEncoding | { encoding: BufferEncoding; flag?: string | undefined }): Result<M, string>;
-  readFile(path: PathLike | number, options?: BufferEncoding | null | { encoding?: BufferEncoding | null | undefined; flag?: string | undefined }): Result<M, string | Uint8Array>;
+  readFile(path: PathLike | number, options?: null | { encoding?: null | undefined; flag?: string | number | undefined }): Result<M, Bytes>;
+  readFile(path: PathLike | number, options: BufferEncoding | { encoding: BufferEncoding; flag?: string | number | undefined }): Result<M, string>;
+  readFile(path: PathLike | number, options?: BufferEncoding | null | { encoding?: BufferEncoding | null | undefined; flag?: string | number | undefined }): Result<M, string | Bytes>;
 
-  /** Lists a directory in the order of the disk, without "." and "..". */
+  /** Lists a directory, sorted by bytes as Node has it, without "." and "..". Symbolic links are not followed, not even with `recursive`. */
   readdir(path: PathLike, options?: BufferEncoding | null | { encoding?: BufferEncoding | null | undefined; withFileTypes?: false | undefined; recursive?: boolean | undefined }): Result<M, string[]>;
-  readdir(path: PathLike, options: "buffer" | { encoding: "buffer"; withFileTypes?: false | undefined; recursive?: boolean | undefined }): Result<M, Uint8Array[]>;
+  readdir(path: PathLike, options: "buffer" | { encoding: "buffer"; withFileTypes?: false | undefined; recursive?: boolean | undefined }): Result<M, Bytes[]>;
   readdir(path: PathLike, options: { encoding?: BufferEncoding | null | undefined; withFileTypes: true; recursive?: boolean | undefined }): Result<M, Dirent[]>;
-  readdir(path: PathLike, options: { encoding: "buffer"; withFileTypes: true; recursive?: boolean | undefined }): Result<M, Dirent<Uint8Array>[]>;
+  readdir(path: PathLike, options: { encoding: "buffer"; withFileTypes: true; recursive?: boolean | undefined }): Result<M, Dirent<Bytes>[]>;
 
   stat(path: PathLike, options?: { bigint?: false | undefined }): Result<M, Stats>;
   stat(path: PathLike, options: { bigint: true }): Result<M, BigIntStats>;
@@ -34,9 +35,9 @@ export interface OperationSignatures<M extends Mode> {
   lstat(path: PathLike, options: { bigint: true; throwIfNoEntry: false }): Result<M, BigIntStats | undefined>;
 
   readlink(path: PathLike, options?: EncodingOptions<BufferEncoding> | null): Result<M, string>;
-  readlink(path: PathLike, options: EncodingOptions<"buffer">): Result<M, Uint8Array>;
+  readlink(path: PathLike, options: EncodingOptions<"buffer">): Result<M, Bytes>;
   realpath(path: PathLike, options?: EncodingOptions<BufferEncoding> | null): Result<M, string>;
-  realpath(path: PathLike, options: EncodingOptions<"buffer">): Result<M, Uint8Array>;
+  realpath(path: PathLike, options: EncodingOptions<"buffer">): Result<M, Bytes>;
 
   /** On a volume that is only read W_OK is EROFS. */
   access(path: PathLike, mode?: number): Result<M, void>;
@@ -48,10 +49,10 @@ export interface OperationSignatures<M extends Mode> {
    * An extended attribute's value, as Linux's getxattr gives it (a POSIX ACL in its version 2).
    * @param name full, "user.mime_type". @throws FsError ENODATA there is none; CorruptionError "xattr-…", "acl".
    */
-  getxattr(path: PathLike, name: string | Uint8Array, options?: FollowOptions): Result<M, Uint8Array>;
+  getxattr(path: PathLike, name: string | Uint8Array, options?: FollowOptions): Result<M, Bytes>;
   /** Full names of all extended attributes. */
   listxattr(path: PathLike, options?: FollowOptions & { encoding?: BufferEncoding | undefined }): Result<M, string[]>;
-  listxattr(path: PathLike, options: FollowOptions & { encoding: "buffer" }): Result<M, Uint8Array[]>;
+  listxattr(path: PathLike, options: FollowOptions & { encoding: "buffer" }): Result<M, Bytes[]>;
 
   /**
    * Lists the extents behind a byte range of a file. Reads no file data. Symbolic links are not followed.
@@ -107,11 +108,11 @@ export interface OperationSignatures<M extends Mode> {
 
 /** Operations on numbers that open gives, which the promise surface has on FileHandle instead. */
 export interface DescriptorSignatures {
-  openSync(path: PathLike, flags?: string | number, mode?: number): number;
+  openSync(path: PathLike, flags?: string | number | null, mode?: number): number;
   closeSync(fd: number): void;
   /** Returns the bytes read; 0 at the end. Without a position, reads on where the last read ended. */
-  readSync(fd: number, buffer: Uint8Array, offset?: number, length?: number, position?: number | bigint | null): number;
-  readSync(fd: number, buffer: Uint8Array, options: ReadOptions): number;
+  readSync(fd: number, buffer: ArrayBufferView, offset?: number, length?: number, position?: number | bigint | null): number;
+  readSync(fd: number, buffer: ArrayBufferView, options: ReadOptions): number;
   fstatSync(fd: number, options?: { bigint?: false | undefined }): Stats;
   fstatSync(fd: number, options: { bigint: true }): BigIntStats;
   /** Returns the bytes written, which are all. Without a position, writes on where the last read or write ended. */
@@ -130,17 +131,17 @@ export interface DescriptorSignatures {
   futimesSync(fd: number, atime: TimeLike, mtime: TimeLike): void;
 }
 
-export type SyncSurface = DescriptorSignatures & {
-  [Name in keyof OperationSignatures<"sync"> as `${Name}Sync`]: OperationSignatures<"sync">[Name];
+export type SyncSurface<Bytes extends Uint8Array> = DescriptorSignatures & {
+  [Name in keyof OperationSignatures<"sync", Bytes> as `${Name}Sync`]: OperationSignatures<"sync", Bytes>[Name];
 };
-export type PromiseSurface = OperationSignatures<"promise">;
+export type PromiseSurface<Bytes extends Uint8Array> = OperationSignatures<"promise", Bytes>;
 
 /** Those that both surfaces have. */
 export const PATH_OPERATIONS = [
   "readFile", "readdir", "stat", "lstat", "readlink", "realpath", "access", "exists", "statfs", "getxattr", "listxattr", "fiemap", "flags",
   "writeFile", "appendFile", "truncate", "copyFile", "mkdir", "mkdtemp", "rmdir", "unlink", "rm", "link", "symlink", "rename", "mknod", "chmod", "chown", "lchown", "utimes", "lutimes",
   "setxattr", "removexattr", "fallocate", "seek", "setFlags", "sync",
-] as const satisfies readonly (keyof OperationSignatures<"sync">)[];
+] as const satisfies readonly (keyof OperationSignatures<"sync", Uint8Array>)[];
 
 export const DESCRIPTOR_OPERATIONS = [
   "open", "close", "read", "fstat", "write", "writev", "readv", "ftruncate", "fsync", "fdatasync", "fchmod", "fchown", "futimes",

@@ -7,27 +7,32 @@ import type { Scheduler } from "../sched/scheduler.js";
 import type { Task } from "../sched/task.js";
 import type { Ext4 } from "../ext4/super.js";
 import { constants } from "./constants.js";
-import { Dir, FileHandle, type Runner } from "./handles.js";
+import { Dir, FileHandle, type OpendirOptions, type Runner } from "./handles.js";
 import { unmountExt4 } from "../ext4/mount-writable.js";
 import { ROOT, type Credentials } from "../vfs/permission.js";
 import { Changes } from "./changes.js";
-import type { Host } from "./operations.js";
-import { shownPath, type PathLike } from "./path.js";
+import type { Host } from "./context.js";
+import { shownPath, type BufferEncoding, type PathLike, type WithEncoding } from "./path.js";
 import { DESCRIPTOR_OPERATIONS, PATH_OPERATIONS, type PromiseSurface, type SyncSurface } from "./surfaces.js";
 
-export interface VolumePromises extends PromiseSurface {
-  open(path: PathLike, flags?: string | number, mode?: number): Promise<FileHandle>;
-  opendir(path: PathLike): Promise<Dir>;
+/** @typeParam Bytes what this host gives bytes in: Buffer in Node. */
+export interface VolumePromises<Bytes extends Uint8Array = Uint8Array> extends PromiseSurface<Bytes> {
+  open(path: PathLike, flags?: string | number | null, mode?: number): Promise<FileHandle<Bytes>>;
+  opendir(path: PathLike, options?: TextDirOptions): Promise<Dir>;
+  opendir(path: PathLike, options: BytesDirOptions): Promise<Dir<Bytes>>;
 }
 
+type TextDirOptions = BufferEncoding | null | (OpendirOptions & { encoding?: BufferEncoding | null | undefined });
+type BytesDirOptions = "buffer" | (OpendirOptions & { encoding: "buffer" });
+
 // The sync surface is put on the prototype below; declaration merging gives it its types.
-// eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging, @typescript-eslint/no-empty-object-type
-export interface Volume extends SyncSurface {}
+// eslint-disable-next-line @typescript-eslint/no-empty-object-type
+export interface Volume<Bytes extends Uint8Array = Uint8Array> extends SyncSurface<Bytes> {}
 
 // eslint-disable-next-line @typescript-eslint/no-unsafe-declaration-merging
-export class Volume implements Runner {
+export class Volume<Bytes extends Uint8Array = Uint8Array> implements Runner {
   readonly constants = constants;
-  readonly promises: VolumePromises;
+  readonly promises: VolumePromises<Bytes>;
   protected readonly operations: Changes;
   private isOpen = true;
 
@@ -42,7 +47,7 @@ export class Volume implements Runner {
     credentials: Credentials = ROOT,
   ) {
     this.operations = new Changes(fs, host, credentials);
-    this.promises = promiseSurface(this, this.operations);
+    this.promises = promiseSurface(this, this.operations) as VolumePromises<Bytes>;
   }
 
   /** Bytes of a filesystem block: the unit of fiemap. */
@@ -50,8 +55,10 @@ export class Volume implements Runner {
     return this.fs.blockBytes;
   }
 
-  opendirSync(path: PathLike): Dir {
-    return new Dir(this, this.runSync(this.operations.openDirectory(path), "opendir"), shownPath(path));
+  opendirSync(path: PathLike, options?: TextDirOptions): Dir;
+  opendirSync(path: PathLike, options: BytesDirOptions): Dir<Bytes>;
+  opendirSync(path: PathLike, options?: WithEncoding<OpendirOptions>): Dir<string | Bytes> {
+    return new Dir(this, this.operations.host, this.runSync(this.operations.openDirectory(path), "opendir"), shownPath(path), options);
   }
 
   /**
@@ -109,11 +116,11 @@ for (const name of [...PATH_OPERATIONS, ...DESCRIPTOR_OPERATIONS]) {
 
 function promiseSurface(volume: Volume, operations: Changes): VolumePromises {
   const surface: Record<string, unknown> = {
-    async open(path: PathLike, flags?: string | number, mode?: number) {
+    async open(path: PathLike, flags?: string | number | null, mode?: number) {
       return new FileHandle(volume, operations, await volume.runAsync(operations.open(path, flags, mode), "open"));
     },
-    async opendir(path: PathLike) {
-      return new Dir(volume, await volume.runAsync(operations.openDirectory(path), "opendir"), shownPath(path));
+    async opendir(path: PathLike, options?: WithEncoding<OpendirOptions>) {
+      return new Dir(volume, operations.host, await volume.runAsync(operations.openDirectory(path), "opendir"), shownPath(path), options);
     },
   };
   for (const name of PATH_OPERATIONS) {

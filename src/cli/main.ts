@@ -33,7 +33,7 @@ const { version } = createRequire(import.meta.url)("../package.json") as { versi
 
 const program = new Command("ext4")
   .description("Reads and writes ext2, ext3 and ext4 disk images, without root and without a kernel.\n\n" +
-    "Operands are an image and a path in it: disk.img:/path, or disk.img#2:/path in the\nsecond partition of a disk. An image alone means its root.")
+    "Operands are an image and a path in it: disk.img:/path, or disk.img#2:/path in the second partition of a disk. An image alone means its root.")
   .version(version, "-V, --version")
   .helpOption("--help", "show this help")
   .option("--json", "one JSON object per line instead of text")
@@ -179,6 +179,7 @@ addMkfsOptions(verb("mkfs", "make a filesystem, as mke2fs does", `  ext4 mkfs di
   ext4 mkfs -t ext3 -b 1024 -L data disk.img 64M
   ext4 mkfs -O bigalloc,^resize_inode -F disk.img
   ext4 mkfs -n disk.img 10G                    only say what would be made
+  ext4 mkfs -d dir disk.img 1G                 filled with what is in dir
   SOURCE_DATE_EPOCH=0 ext4 mkfs -U clear -E hash_seed=01234567-89ab-cdef-0123-456789abcdef disk.img 1G
                                                the same bytes every time`))
   .argument("<image>", "a file, which is made if it does not exist, a partition in it (disk.img#2), or a block device")

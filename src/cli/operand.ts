@@ -31,3 +31,11 @@ export interface GlobalOptions {
   readonly noload?: boolean;
   readonly journal?: string;
 }
+
+/** The operand's last name, by which it is called in a directory that it is moved to. Empty: it is the root, or what is in a directory. */
+export function lastName(path: string): string {
+  const name = path.replace(/\/+$/, "").split("/").at(-1)!;
+  return name === "." || name === ".." ? "" : name;
+}
+
+export const joined = (directory: string, name: string): string => (directory.endsWith("/") ? directory + name : `${directory}/${name}`);

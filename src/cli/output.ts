@@ -11,6 +11,8 @@ export class Output {
   private pending = "";
   private progressAt = 0;
   private hasProgress = false;
+  /** Whether anything went to standard output. */
+  hasWritten = false;
   /** Set by the first error: the exit code is then 1. */
   hasFailed = false;
   /** What was done is told. */
@@ -19,6 +21,7 @@ export class Output {
   constructor(readonly verb: string, readonly isJson: boolean, private readonly isQuiet: boolean) {}
 
   write(text: string): void {
+    this.hasWritten = true;
     this.pending += text;
     if (this.pending.length >= PIECE_CHARS) this.flush();
   }

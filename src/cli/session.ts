@@ -68,7 +68,7 @@ export class Session {
       const volume = await this.volumeOf(operand);
       try {
         await this.drive(operand, volume, (function* (): Task<void> {
-          yield* work(volume, yield* lookup(volume, operand, followLast), out, text);
+          yield* work(volume, yield* lookup(volume, operand.path, followLast), out, text);
         })());
       } catch (error) {
         report(out, text, error);
@@ -139,9 +139,9 @@ function identityOf(operand: Operand): string {
   return `${place}#${partition}`;
 }
 
-export function* lookup(volume: Volume, operand: Operand, followLast: boolean): Task<Dentry> {
+export function* lookup(volume: Volume, path: string | undefined, followLast: boolean): Task<Dentry> {
   const root = rootDentry(volume.fs.root);
-  return yield* pathLookup(root, root, encode(operand.path ?? "/"), { followLast });
+  return yield* pathLookup(root, root, encode(path ?? "/"), { followLast });
 }
 
 /** What went wrong, for one operand; anything but a fault of the image, the host or the user is a bug and passes. */

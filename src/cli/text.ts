@@ -68,6 +68,8 @@ export function timeNumber({ sec, nsec }: Timespec): string {
   return `${ns < 0n ? "-" : ""}${size / 1_000_000_000n}.${String(size % 1_000_000_000n).padStart(9, "0")}`;
 }
 
+export const hex8 = (value: number): string => `0x${value.toString(16).padStart(8, "0")}`;
+
 /** Rows of cells, padded to columns; numbers to the right. */
 export function table(rows: readonly (readonly (string | number)[])[], indent = ""): string {
   const widths: number[] = [];

@@ -8,7 +8,7 @@ import { superblockChecksum } from "../format/checksum.js";
 import { CorruptionError, UnsupportedFeatureError } from "../format/corruption.js";
 import { INCOMPAT } from "../format/features.js";
 import { journal_superblock_s, journalSuperblockChecksum } from "../format/jbd2.js";
-import { blocksCount, EXT4_SUPER_MAGIC, ext4_super_block as S } from "../format/superblock.js";
+import { blocksCount, EXT4_ERROR_FS, EXT4_SUPER_MAGIC, ext4_super_block as S } from "../format/superblock.js";
 import { readFastCommits } from "../jbd2/fast-commit.js";
 import { readJournalSuperblock, type JournalGeometry } from "../jbd2/log.js";
 import { LogJournal, type WritableJournalBlocks } from "../jbd2/log-journal.js";
@@ -177,6 +177,12 @@ export function* openLogJournal(fs: Ext4): Task<LogJournal | undefined> {
   const journal = yield* openJournal(fs);
   if (journal === undefined) return undefined;
   const geometry = yield* journalGeometry(fs, journal);
+  const { superblock } = geometry;
+  if (journal_superblock_s.s_errno.get(superblock, 0) !== 0) {
+    // An earlier user of the journal gave up: e2fsck is to look at the filesystem.
+    S.s_state.set(fs.sb.view, 0, S.s_state.get(fs.sb.view, 0) | EXT4_ERROR_FS);
+    journal_superblock_s.s_errno.set(superblock, 0, 0);
+  }
   let tid = nextTid(geometry.sequence);
   if (geometry.start !== 0) {
     // Nobody asked for recovery, so the log does not count; but none of its transactions may seem to go on from one of ours.

@@ -30,7 +30,7 @@ export function* mountWritable(dirty: Ext4): Task<Ext4> {
   const journal = options.isFresh === true ? undefined : yield* openLogJournal(fs);
   const groups = yield* Groups.load(fs);
   fs.writable = {
-    journal: journal ?? new DirectJournal(fs.cache, fs.clock, () => flush(device)),
+    journal: journal ?? new DirectJournal(fs.cache, fs.clock, () => flushUnlessFresh(fs)),
     allocator: new BlockAllocator(groups),
     inodeAllocator: new InodeAllocator(groups),
   };
@@ -39,6 +39,11 @@ export function* mountWritable(dirty: Ext4): Task<Ext4> {
   yield* markInUse(fs);
   yield* processOrphans(fs);
   return fs;
+}
+
+/** What nobody has seen yet need not be durable step by step: unmounting makes all of it so. */
+function* flushUnlessFresh({ device, options }: Ext4): Task<void> {
+  if (options.isFresh !== true) yield* flush(device);
 }
 
 /** @throws UnsupportedFeatureError, FsError EROFS. */

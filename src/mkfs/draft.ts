@@ -51,6 +51,10 @@ export class Draft {
     return this.sb.firstBlockOf(group - (group % flexGroups));
   }
 
+  freeBlocks(): number {
+    return this.sb.blocksCount - this.sb.firstDataBlock - this.space.usedBlocks();
+  }
+
   nextIno(): Ino {
     return ++this.lastIno;
   }

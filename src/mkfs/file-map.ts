@@ -58,10 +58,10 @@ function placesInOrder(draft: Draft, { ino, name, order = [] }: FileRequest): Pb
   return places;
 }
 
-/** Those of the places from `lblk` on that follow each other. */
-function runAt(places: readonly Pblk[], lblk: Lblk): Run {
+/** Those of the places from `lblk` on that follow each other. A block joins the one before it if that is there already, but none is joined later. */
+function runAt(places: readonly Pblk[], order: readonly Lblk[], lblk: Lblk): Run {
   let count = 1;
-  while (places[lblk + count] === places[lblk]! + count) count++;
+  while (places[lblk + count] === places[lblk]! + count && order.indexOf(lblk + count) > order.indexOf(lblk + count - 1)) count++;
   return { first: places[lblk]!, count };
 }
 
@@ -91,11 +91,11 @@ class ExtentFile {
   }
 
   build(): FileMap {
-    const { draft, request: { ino, blocks, name, goal } } = this;
+    const { draft, request: { ino, blocks, name, goal, order = [] } } = this;
     const places = placesInOrder(draft, this.request);
     let place = goal ?? draft.goalFor(ino);
     for (let lblk = 0; lblk < blocks;) {
-      const { first, count } = places.length > 0 ? runAt(places, lblk) : draft.take(place, Math.min(blocks - lblk, EXT_INIT_MAX_LEN), name);
+      const { first, count } = places.length > 0 ? runAt(places, order, lblk) : draft.take(place, Math.min(blocks - lblk, EXT_INIT_MAX_LEN), name);
       const run = { lblk, pblk: first, count };
       this.runs.push(run);
       place = first + count;
@@ -106,7 +106,7 @@ class ExtentFile {
     }
     for (const node of this.blocks) this.seal(node);
     const { clusterBlocks } = draft.sb;
-    const clusters = this.runs.reduce((sum, { count }) => sum + Math.ceil(count / clusterBlocks), this.blocks.length);
+    const clusters = clustersOf(this.runs, clusterBlocks) + this.blocks.length;
     return { root: this.path.at(-1)!.data, flags: EXT4_EXTENTS_FL, blocksUsed: clusters * clusterBlocks, runs: this.runs };
   }
 
@@ -137,6 +137,19 @@ class ExtentFile {
     if (draft.sb.hasMetadataCsum) ext4_extent_tail.et_checksum.set(view, EXT_ENTRY_BYTES * (1 + nodeCapacity(data.length)), extentBlockChecksum(data, inodeSeed(draft.sb.csumSeed, request.ino, 0)));
     draft.addContent(block, data);
   }
+}
+
+/** Two runs may share a cluster. */
+function clustersOf(runs: readonly FileRun[], clusterBlocks: number): number {
+  let clusters = 0;
+  let last = -1;
+  for (const { pblk, count } of runs) {
+    const first = Math.floor(pblk / clusterBlocks);
+    clusters -= first === last ? 1 : 0;
+    last = Math.floor((pblk + count - 1) / clusterBlocks);
+    clusters += last - first + 1;
+  }
+  return clusters;
 }
 
 function newNode(block: Pblk, sizeBytes: number, depth: number): Node {

@@ -1,5 +1,6 @@
 /** Inodes of a new filesystem. */
 import { inodeChecksum, inodeSeed } from "../format/checksum.js";
+import { RO_COMPAT } from "../format/features.js";
 import { encodeTime, ext4_inode as I } from "../format/inode.js";
 import { TWO_32, type Ino } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
@@ -8,6 +9,8 @@ import type { FileMap } from "./file-map.js";
 import { INODE_BYTES_OLD } from "./parameters.js";
 
 const SECTOR_BYTES = 512;
+/** A file of so many bytes needs the feature large_file. */
+const LARGE_FILE_BYTES = 2 ** 31;
 
 export interface InodeFields {
   readonly mode: number;
@@ -23,6 +26,7 @@ export interface InodeFields {
 export function newInode(draft: Draft, fields: InodeFields): Uint8Array {
   const record = emptyInode(draft);
   const view = viewOf(record);
+  if (fields.sizeBytes >= LARGE_FILE_BYTES) draft.sb.setFeature("roCompat", RO_COMPAT.large_file, true);
   const { uid = 0, gid = 0, map } = fields;
   I.i_mode.set(view, 0, fields.mode);
   I.i_uid.set(view, 0, uid % 0x1_0000);

@@ -42,14 +42,15 @@ export function journalSize({ options, features, blockBytes }: MkfsParameters, b
   if (blocks < JBD2_MIN_JOURNAL_BLOCKS || total > JOURNAL_BLOCKS_MAX) {
     throw new MkfsOptionError("journalBytes", `a journal has ${JBD2_MIN_JOURNAL_BLOCKS} to ${JOURNAL_BLOCKS_MAX} blocks, not ${total}`);
   }
-  if (total > blocksCount / 2) throw new MkfsOptionError("journalBytes", `a journal of ${total} blocks is more than half of the filesystem`);
   return { blocks, fastCommitBlocks };
 }
 
-/** A file that nobody can see. */
+/** A file that nobody can see. @throws MkfsOptionError; FsError ENOSPC. */
 export function addJournal(draft: Draft, { blocks, fastCommitBlocks }: JournalSize): void {
   const { sb, parameters } = draft;
   const total = blocks + fastCommitBlocks;
+  const freeBlocks = draft.freeBlocks();
+  if (parameters.options.journalBytes !== undefined && total > freeBlocks / 2) throw new MkfsOptionError("journalBytes", `a journal of ${total} blocks is more than half of the ${freeBlocks} that are free`);
   const map = allocateFile(draft, { ino: EXT4_JOURNAL_INO, blocks: total, goal: journalGoal(draft), name: "the journal" });
   const inode = newInode(draft, { mode: S_IFREG | 0o600, links: 1, sizeBytes: total * sb.blockBytes, map });
   draft.addInode(EXT4_JOURNAL_INO, inode);

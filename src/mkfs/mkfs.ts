@@ -95,10 +95,10 @@ function useExternalJournal({ sb, parameters: { options } }: Draft): void {
 }
 
 function resultOf(draft: Draft): MkfsResult {
-  const { sb, parameters, space } = draft;
+  const { sb, parameters } = draft;
   return {
     features: sb.featureNames(), blockBytes: sb.blockBytes, clusterBytes: sb.clusterBytes, inodeBytes: sb.inodeBytes, blocksCount: sb.blocksCount,
-    freeBlocksCount: sb.blocksCount - sb.firstDataBlock - space.usedBlocks(), reservedBlocksCount: sb.reservedBlocks(), inodesCount: sb.inodesCount,
+    freeBlocksCount: draft.freeBlocks(), reservedBlocksCount: sb.reservedBlocks(), inodesCount: sb.inodesCount,
     groupsCount: sb.groupsCount, blocksPerGroup: sb.blocksPerGroup, inodesPerGroup: sb.inodesPerGroup, journalBlocks: draft.journalBlocks,
     uuid: parameters.options.uuid, backupSuperblocks: backupGroups(sb).map((group) => superblockOf(sb, group)), notes: parameters.notes,
   };

@@ -59,7 +59,7 @@ export function resolveParameters(options: MkfsOptions, deviceBytes: number): Mk
   const profile = profileFor(options, sizeBytes);
   const blockBytes = blockSize(options, profile.blockBytes);
   const blocksCount = Math.floor(sizeBytes / blockBytes);
-  const features = chooseFeatures(options, profile.features, blocksCount);
+  const features = chooseFeatures(options, profile.features, blockBytes, blocksCount);
   const isJournalDevice = features.has("journal_dev");
   const clusterBytes = clusterSize(options, features, blockBytes);
   const inodeBytes = inodeSize(options, features, profile.inodeBytes, blockBytes);
@@ -75,7 +75,7 @@ export function resolveParameters(options: MkfsOptions, deviceBytes: number): Mk
     inodesWanted: isJournalDevice ? 0 : wantedInodes(options, features, { blockBytes, blocksCount, inodeBytes, ratioBytes }),
     reservedBlocks: isJournalDevice ? 0 : Math.floor((reservedPercent * blocksCount) / 100),
     flexLog: flexLog(options, features),
-    reservedDescBlocks: options.resizeMax === undefined ? undefined : reservedDescBlocks(options, options.resizeMax, features, blockBytes, blocksCount),
+    reservedDescBlocks: reservedDescBlocks(options, features, blockBytes, blocksCount),
     backupSuperblocks: checkedRange("backupSuperblocks", options.backupSuperblocks ?? 2, 0, 2),
     quotaTypes: QUOTA_TYPES.filter((type) => features.has("quota") && (type === "prjquota" ? features.has("project") : (options.quotaTypes ?? QUOTA_TYPES).includes(type))),
     mmpIntervalSec: checkedRange("mmpIntervalSec", options.mmpIntervalSec ?? 0, 0, MMP_INTERVAL_SEC.max) || (features.has("mmp") ? MMP_INTERVAL_SEC.default : 0),
@@ -98,7 +98,7 @@ function blockSize(options: MkfsOptions, profileBytes: number): number {
   return blockBytesMin === undefined ? profileBytes : Math.max(profileBytes, checkedPower("blockBytesMin", blockBytesMin, BLOCK_BYTES.min, BLOCK_BYTES.max));
 }
 
-function chooseFeatures(options: MkfsOptions, fromProfile: ReadonlySet<string>, blocksCount: number): FeatureSet {
+function chooseFeatures(options: MkfsOptions, fromProfile: ReadonlySet<string>, blockBytes: number, blocksCount: number): FeatureSet {
   const features = new Set(fromProfile) as Set<FeatureSet extends ReadonlySet<infer Name> ? Name : never>;
   editFeatures(features, options.features ?? "");
   if (features.has("journal_dev")) return new Set(["journal_dev", "metadata_csum"].filter((name) => features.has(name as "journal_dev"))) as FeatureSet;
@@ -108,7 +108,7 @@ function chooseFeatures(options: MkfsOptions, fromProfile: ReadonlySet<string>, 
   if (options.encoding !== undefined) features.add("casefold");
   if (features.has("quota") && options.quotaTypes?.includes("prjquota") === true) features.add("project");
   if (features.has("metadata_csum")) features.delete("uninit_bg");
-  if (options.resizeMax !== undefined) features.add("resize_inode");
+  if (reservedDescBlocks(options, features, blockBytes, blocksCount) !== undefined) features.add("resize_inode");
   if (blocksCount >= TWO_32) {
     if (!features.has("64bit")) throw new MkfsOptionError("features", `${blocksCount} blocks need the feature 64bit, or larger blocks`);
     features.delete("resize_inode"); // it lists blocks by numbers of 32 bits
@@ -163,14 +163,14 @@ function flexLog(options: MkfsOptions, features: FeatureSet): number {
   return Math.log2(checkedPower("flexGroups", flexGroups ?? FLEX_GROUPS_DEFAULT, 1, 2 ** 31));
 }
 
-/** How many blocks the descriptor table needs at its largest, beyond those that it has now. */
-function reservedDescBlocks(options: MkfsOptions, resizeMax: Amount, features: FeatureSet, blockBytes: number, blocksCount: number): number {
+/** How many blocks the descriptor table needs at its largest, beyond those that it has now; undefined: as many as there are by default. */
+function reservedDescBlocks({ resizeMax, groupBlocks }: MkfsOptions, features: FeatureSet, blockBytes: number, blocksCount: number): number | undefined {
+  if (resizeMax === undefined) return undefined;
   const blocksMax = amountInBlocks(resizeMax, blockBytes);
   if (blocksMax <= blocksCount) throw new MkfsOptionError("resizeMax", `${blocksMax} blocks are not more than the filesystem has, which is ${blocksCount}`);
   const descsPerBlock = blockBytes / (features.has("64bit") ? 64 : 32);
-  const blocksPerGroup = options.groupBlocks ?? blockBytes * 8;
-  const descBlocksFor = (blocks: number): number => Math.ceil(Math.ceil(blocks / blocksPerGroup) / descsPerBlock);
-  return Math.min(descBlocksFor(blocksMax) - descBlocksFor(blocksCount), blockBytes / 4);
+  const descBlocksFor = (blocks: number): number => Math.ceil(Math.ceil(blocks / (groupBlocks ?? blockBytes * 8)) / descsPerBlock);
+  return Math.min(descBlocksFor(blocksMax) - descBlocksFor(blocksCount), blockBytes / 4) || undefined;
 }
 
 function checkedText(option: "label" | "lastMounted", text: string | undefined, bytesMax: number): Uint8Array {

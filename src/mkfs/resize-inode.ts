@@ -18,8 +18,8 @@ export function addResizeInode(draft: Draft): void {
   const pointersPerBlock = blockBytes / 4;
   const root = new Uint8Array(ext4_inode.i_block.size);
   const firstReserved = superblockOf(sb, 0) + 1 + descBlocks(sb);
-  // Behind the place where both bitmaps and the inode table stand without flex_bg.
-  const { first: top } = draft.take(firstReserved + reservedDescBlocks + 2 + inodeTableBlocks(sb), 1, "the resize inode");
+  // Not among what stands at the start of a group without flex_bg: descriptors, two bitmaps, the inode table.
+  const { first: top } = draft.take(firstReserved + reservedDescBlocks + 1 + inodeTableBlocks(sb), 1, "the resize inode");
   viewOf(root).setUint32((EXT4_NDIR_BLOCKS + 1) * 4, top, true);
   const backups = backupGroups(sb);
   if (backups.length > pointersPerBlock) throw new MkfsOptionError("features", `resize_inode cannot list ${backups.length} backups of the superblock`);

@@ -306,6 +306,8 @@ describe("damage", () => {
     const { world } = model;
     const { buffer } = world.run(readDirBlock(world.fs, world.dir, 0));
     for (let slot = 0; slot < 4; slot++) buffer.view.setUint32(0x20 + slot * 8 + 4, 0, true);
+    model.add();
+    expect(world.dir.i_flags & EXT4_INDEX_FL).toBe(0);
     for (let count = 0; count < 100; count++) model.add();
     model.check();
     expect(world.complaints()).toEqual([]);

@@ -19,9 +19,9 @@ const INDIRECT_1K = ["-t", "ext2", "-b", "1024", "-O", "^resize_inode"];
 interface Case extends MapWorldOptions { readonly name: string; readonly args: readonly string[]; readonly steps: number; readonly model: Partial<ModelOptions>; readonly depth?: number }
 
 const CASES: readonly Case[] = [
-  { name: "extents, scattered", args: EXTENTS_1K, isScattered: true, steps: 1000, model: { end: 4000, runMax: 12, blocksMax: 3000 }, depth: 2 },
+  { name: "extents, scattered", args: EXTENTS_1K, isScattered: true, steps: 700, model: { end: 4000, runMax: 12, blocksMax: 3000 }, depth: 2 },
   { name: "extents, scattered, a cache of a few blocks", args: EXTENTS_1K, isScattered: true, cacheBytes: 8192, steps: 600, model: { end: 4000, runMax: 12, blocksMax: 3000 }, depth: 2 },
-  { name: "extents, in runs", args: EXTENTS_1K, steps: 400, model: { end: 6000, runMax: 300, blocksMax: 4500 } },
+  { name: "extents, in runs", args: EXTENTS_1K, steps: 250, model: { end: 6000, runMax: 300, blocksMax: 4500 } },
   { name: "extents, 4 KiB, without checksums", args: ["-t", "ext4", "-b", "4096", "-O", "^metadata_csum,^has_journal"], sizeMib: 32, isScattered: true, steps: 700, model: { end: 7000, runMax: 12, blocksMax: 5000 } },
   { name: "bigalloc", args: [...EXTENTS_1K.slice(0, 4), "-O", "metadata_csum,bigalloc,^has_journal,^resize_inode", "-C", "8192"], sizeMib: 64, isScattered: true, steps: 900, model: { end: 8000, runMax: 40, blocksMax: 5000 }, depth: 2 },
   { name: "indirect, scattered", args: INDIRECT_1K, isScattered: true, steps: 700, model: { end: 4000, runMax: 12, blocksMax: 3000, hasUnwritten: false } },
@@ -220,6 +220,12 @@ describe("extent trees", () => {
     expect(extents().map(({ lblk, count, unwritten }) => [lblk, count, unwritten])).toEqual([[0, 100, true], [100, 1, false], [101, 32_666, true], [32_767, 7233, true]]);
     world.change((handle) => convertToUnwritten(handle, fs, inode, 100, 1));
     expect(extents().map(({ lblk, count }) => [lblk, count])).toEqual([[0, 32_767], [32_767, 7233]]);
+    for (const [max, unwritten] of [[32_768, false], [32_767, true]] as const) {
+      world.change((handle) => removeMappingsOnly(world, handle, 0, 40_000));
+      world.change((handle) => insertMapping(handle, fs, inode, { lblk: 0, pblk: 20_000, count: max - 1, unwritten }));
+      for (const lblk of [max - 1, max]) world.change((handle) => insertMapping(handle, fs, inode, { lblk, pblk: 20_000 + lblk, count: 1, unwritten }));
+      expect(extents().map(({ lblk, count }) => [lblk, count])).toEqual([[0, max], [max, 1]]);
+    }
     // Many pieces at a time divide a node among several.
     world.change((handle) => removeMappingsOnly(world, handle, 0, 40_000));
     world.change((handle) => insertMapping(handle, fs, inode, { lblk: 0, pblk: 2, count: 163_000, unwritten: true }));

@@ -30,18 +30,36 @@ export function temporaryFolder(): string {
 /** Whether an image can be mounted here: root, with a loop device to be had. */
 export const canMount = process.getuid?.() === 0 && spawnSync("losetup", ["-f"]).status === 0;
 
-/** Calls `work` with the image mounted. @returns undefined: Linux does not mount it. */
-export function withMount<T>(image: string, options: string, work: (mountPoint: string) => T): T | undefined {
+/** A mounted image, for tests that need it for longer than one call. */
+export interface Mount {
+  readonly mountPoint: string;
+  unmount(): void;
+}
+
+/** Mounts an image; it is undone at the test process's end, if not before. @returns undefined: Linux does not mount it. */
+export function mountImage(image: string, options: string): Mount | undefined {
   const mountPoint = join(temporaryFolder(), "mnt");
   mkdirSync(mountPoint);
+  if (attempt("mount", ["-o", `loop,${options}`, image, mountPoint]).status !== 0) return undefined;
   const unmount = (): void => { spawnSync("umount", [mountPoint]); };
   cleanups.push(unmount);
-  if (attempt("mount", ["-o", `loop,${options}`, image, mountPoint]).status !== 0) return undefined;
+  return { mountPoint, unmount };
+}
+
+/** Calls `work` with the image mounted. @returns undefined: Linux does not mount it. */
+export function withMount<T>(image: string, options: string, work: (mountPoint: string) => T): T | undefined {
+  const mount = mountImage(image, options);
+  if (mount === undefined) return undefined;
   try {
-    return work(mountPoint);
+    return work(mount.mountPoint);
   } finally {
-    unmount();
+    mount.unmount();
   }
+}
+
+/** Whether a command is installed. */
+export function hasCommand(command: string): boolean {
+  return spawnSync(command, ["--version"], { stdio: "ignore" }).error === undefined;
 }
 
 /** Says once, in one line, what is not tested on this host. */

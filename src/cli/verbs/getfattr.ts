@@ -40,7 +40,7 @@ function* show(dentry: Dentry, options: GetfattrOptions, out: Output): Task<void
     return;
   }
   out.line(`# file: ${quoted(dentryPath(dentry))}`);
-  for (const { name, value } of attributes) out.line(value === undefined ? name : value.length === 0 ? `${name}=""` : `${name}=${encodeValue(value, options.encoding)}`);
+  for (const { name, value } of attributes) out.line(value === undefined ? name : `${name}=${encodeValue(value, options.encoding)}`);
   out.line();
 }
 
@@ -56,12 +56,22 @@ function encodeValue(value: Uint8Array, encoding = "auto"): string {
     case "hex": return `0x${bytes.toString("hex")}`;
     case "base64": return `0s${bytes.toString("base64")}`;
     case "text": return asText(value);
-    case "auto": return isValidUtf8(value) && !/[\u0000-\u0008\u000b-\u001f\u007f]/.test(decode(value)) ? asText(value) : `0s${bytes.toString("base64")}`;
+    case "auto": return isMostlyText(value) ? asText(value) : `0s${bytes.toString("base64")}`;
     default: throw new UsageError(`--encoding takes text, hex or base64, not '${encoding}'`);
   }
 }
 
+const isPrintable = (byte: number): boolean => byte >= 0x20 && byte < 0x7f;
+
+/** getfattr's own measure: of eight bytes seven can be printed, a NUL at the end aside. */
+function isMostlyText(value: Uint8Array): boolean {
+  const text = value[value.length - 1] === 0 ? value.subarray(0, -1) : value;
+  return text.filter((byte) => !isPrintable(byte)).length * 8 <= text.length;
+}
+
+/** In quotes. Bytes that a terminal had better not see are octal, which setfattr --restore reads back; so are those of broken UTF-8. */
 function asText(value: Uint8Array): string {
-  const parts = Array.from(value, (byte) => (byte === 0x22 || byte === 0x5c ? `\\${String.fromCharCode(byte)}` : byte < 0x20 || byte === 0x7f ? `\\${byte.toString(8).padStart(3, "0")}` : String.fromCharCode(byte)));
+  const isShown = isValidUtf8(value) ? (byte: number): boolean => byte >= 0x20 && byte !== 0x7f : isPrintable;
+  const parts = Array.from(value, (byte) => (byte === 0x22 || byte === 0x5c ? `\\${String.fromCharCode(byte)}` : isShown(byte) ? String.fromCharCode(byte) : `\\${byte.toString(8).padStart(3, "0")}`));
   return `"${Buffer.from(parts.join(""), "latin1").toString("utf8")}"`;
 }

@@ -33,7 +33,7 @@ export function* ls(top: Dentry, title: string | undefined, options: LsOptions, 
   }
   const entered = new Set<number>();
   const pending = [top];
-  for (let isFirst = true; pending.length > 0; isFirst = false) {
+  while (pending.length > 0) {
     const directory = pending.pop()!;
     const path = dentryPath(directory);
     if (entered.has(directory.d_inode.i_ino)) {
@@ -43,8 +43,8 @@ export function* ls(top: Dentry, title: string | undefined, options: LsOptions, 
     entered.add(directory.d_inode.i_ino);
     const rows = yield* readRows(directory, path, options, out);
     const heading = options.recursive === true ? quoted(path) : title;
-    if (!out.isJson && heading !== undefined) out.line(`${isFirst ? "" : "\n"}${heading}:`);
-    if (!out.isJson && options.long === true) out.line(`total ${yield* totalKib(rows)}`);
+    if (!out.isJson && heading !== undefined) out.line(`${out.hasWritten ? "\n" : ""}${heading}:`);
+    if (!out.isJson && options.long === true) out.line(`total ${yield* totalSize(rows, options)}`);
     yield* print(rows, path, options, out);
     if (options.recursive !== true) return;
     const children = rows.filter(({ name, inode }) => inode.isDirectory() && !isDots(name)).map(({ name, inode }) => new Dentry(inode, name, directory));
@@ -54,10 +54,11 @@ export function* ls(top: Dentry, title: string | undefined, options: LsOptions, 
 
 const isDots = (name: Uint8Array): boolean => name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
 
-function* totalKib(rows: readonly Row[]): Task<number> {
+/** What the entries take on the disk: KiB, or as people read it. */
+function* totalSize(rows: readonly Row[], { humanReadable }: LsOptions): Task<number | string> {
   let blocks = 0;
   for (const { inode } of rows) blocks += (yield* inode.getattr()).blocks;
-  return Math.ceil(blocks / 2);
+  return humanReadable === true ? humanSize(blocks * 512) : Math.ceil(blocks / 2);
 }
 
 function* readRows(directory: Dentry, path: Uint8Array, options: LsOptions, out: Output): Task<Row[]> {

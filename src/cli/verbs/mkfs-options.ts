@@ -7,7 +7,7 @@ import { UsageError } from "../operand.js";
 
 /** As commander hands them over. */
 export interface RawMkfsOptions {
-  readonly b?: string; readonly C?: string; readonly e?: string; readonly E?: string[]; readonly F?: number; readonly g?: string; readonly G?: string; readonly i?: string;
+  readonly b?: string; readonly C?: string; readonly d?: string; readonly e?: string; readonly E?: string[]; readonly F?: number; readonly g?: string; readonly G?: string; readonly i?: string;
   readonly I?: string; readonly j?: boolean; readonly J?: string[]; readonly L?: string; readonly m?: string; readonly M?: string; readonly n?: boolean; readonly N?: string;
   readonly o?: string; readonly O?: string[]; readonly r?: string; readonly t?: string; readonly T?: string; readonly U?: string; readonly v?: boolean;
 }
@@ -55,7 +55,7 @@ export function addMkfsOptions(command: Command): Command {
     .option("-J <options>", "the journal: size=<MiB>, device=<image>, location=, fast_commit_size=<KiB>", gather).option("-j", "make a journal")
     .option("-I <bytes>", "inode size").option("-i <bytes>", "one inode for so many bytes").option("-N <n>", "number of inodes").option("-g <n>", "blocks of a group")
     .option("-G <n>", "groups of a flexible group").option("-m <percent>", "blocks kept for root (default 5)").option("-L <label>", "volume label")
-    .option("-M <directory>", "last mounted on").option("-U <uuid>", "uuid, or clear, random (the default), time").option("-e <behavior>", ERRORS_BEHAVIOURS.join(", "))
+    .option("-M <directory>", "last mounted on").option("-d <directory>", "fill it with what is in this folder, as cp -a would").option("-U <uuid>", "uuid, or clear, random (the default), time").option("-e <behavior>", ERRORS_BEHAVIOURS.join(", "))
     .option("-o <system>", "creator: Linux, hurd, ...").option("-r <n>", "revision: 1, or 0 for the oldest form")
     .option("-F", "over whatever is there; twice: even if it is mounted", (_: unknown, before: number) => before + 1, 0)
     .option("-n", "only show what would be made").option("-v", "say more");

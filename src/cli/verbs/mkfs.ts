@@ -17,7 +17,8 @@ import { fixedTimeSec } from "../clock.js";
 import { parseOperand, UsageError } from "../operand.js";
 import type { Output } from "../output.js";
 import { humanSize } from "../text.js";
-import { uuidText } from "./info.js";
+import { uuidText } from "./info-text.js";
+import { fill } from "./mkfs-fill.js";
 import { FLAGS, parseMkfsOptions, type MkfsArguments, type RawMkfsOptions } from "./mkfs-options.js";
 
 const TEMPORARY = ".ext4-mkfs-partial";
@@ -29,7 +30,7 @@ export function* mkfs(operand: string, size: string | undefined, raw: RawMkfsOpt
   try {
     const journal = given.journalDevice === undefined ? undefined : FileDevice.open(given.journalDevice, { readOnly: raw.n === true });
     const options = { ...hostOptions(given), externalJournal: journal === undefined ? undefined : yield* readJournalDevice(journal, deviceNumberOf(given.journalDevice!)) };
-    const target: Target = { image, partition, given, options, force: raw.F ?? 0 };
+    const target: Target = { image, partition, given, options, force: raw.F ?? 0, directory: raw.d, journal, out };
     const result = raw.n === true ? yield* dryRun(target) : existsSync(image) ? yield* overwrite(target) : yield* create(target);
     if (journal !== undefined && raw.n !== true) yield* addJournalUser(journal, options.externalJournal!, options.uuid);
     if (journal !== undefined) yield* journal.close();
@@ -45,6 +46,10 @@ interface Target {
   readonly given: MkfsArguments;
   readonly options: MkfsOptions;
   readonly force: number;
+  /** A folder of the host, with which the filesystem is filled. */
+  readonly directory: string | undefined;
+  readonly journal: BlockDevice | undefined;
+  readonly out: Output;
 }
 
 /** Clock and chance, unless the user fixed what they would give. */
@@ -156,9 +161,12 @@ function* roomIn({ partition, given: { offsetBytes = 0 } }: Target, device: Bloc
 }
 
 function* writeTo(plan: MkfsPlan, target: Target, path: string): Task<void> {
+  const { directory, image, options, journal, out } = target;
   const device = FileDevice.open(path, { readOnly: false });
   try {
-    yield* plan.write(yield* roomIn(target, device));
+    const room = yield* roomIn(target, device);
+    yield* plan.write(room);
+    if (directory !== undefined) yield* fill(room, { directory, image, options, journalDevice: journal }, out);
   } finally {
     yield* device.close();
   }

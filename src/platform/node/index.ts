@@ -1,28 +1,21 @@
 /** The package's door for Node: images in files and on block devices, Buffers, streams, the host's clock, and a timer that writes back. */
-import { Readable, Writable, type ReadableOptions } from "node:stream";
+import { Writable } from "node:stream";
 import type { BlockDevice } from "../../block/device.js";
 import { credentialsOf, mountVolume, Scheduler, writebackAged, Volume as CoreVolume, type EngineVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
 import { HttpDevice } from "../http-device.js";
 import { FileDevice } from "./file-device.js";
 import { hostClock, hostRandom } from "./host.js";
+import { ReadStream, type ReadStreamOptions } from "./read-stream.js";
 
 export * from "../../api/index.js";
 export { BlobDevice } from "../browser/blob-device.js";
 export { FileDevice } from "./file-device.js";
 export { HttpDevice } from "../http-device.js";
+export { ReadStream, type ReadStreamOptions } from "./read-stream.js";
 
 export interface OpenOptions extends CoreOptions {
   /** The device of an external journal. */
   journalDevice?: string | BlockDevice | undefined;
-}
-
-export interface ReadStreamOptions {
-  /** First byte. Default 0. */
-  start?: number | undefined;
-  /** Last byte, inclusive, as Node's. */
-  end?: number | undefined;
-  highWaterMark?: number | undefined;
-  encoding?: BufferEncoding | undefined;
 }
 
 export interface WriteStreamOptions {
@@ -37,31 +30,11 @@ export interface WriteStreamOptions {
 }
 
 const WRITEBACK_INTERVAL_MS = 5000;
-const READ_STREAM_BYTES = 64 * 1024;
 const host = { wrapBytes: (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength) };
 
-export class Volume extends CoreVolume {
-  createReadStream(path: PathLike, options: ReadStreamOptions | BufferEncoding = {}): Readable {
-    const { start = 0, end = Infinity, highWaterMark = READ_STREAM_BYTES, encoding } = typeof options === "string" ? { encoding: options } : options;
-    const open = this.promises.open(path);
-    open.catch(() => undefined); // reported by the first read
-    let position = start;
-    const streamOptions: ReadableOptions = {
-      highWaterMark,
-      read(size) {
-        void (async () => {
-          const buffer = Buffer.allocUnsafe(Math.max(0, Math.min(size, end + 1 - position)));
-          const { bytesRead } = buffer.length === 0 ? { bytesRead: 0 } : await (await open).read(buffer, 0, buffer.length, position);
-          position += bytesRead;
-          this.push(bytesRead === 0 ? null : buffer.subarray(0, bytesRead));
-        })().catch((error: unknown) => this.destroy(error as Error));
-      },
-      destroy(error, callback) {
-        open.then((handle) => handle.close()).then(() => callback(error), () => callback(error));
-      },
-    };
-    if (encoding !== undefined) streamOptions.encoding = encoding;
-    return new Readable(streamOptions);
+export class Volume extends CoreVolume<Buffer> {
+  createReadStream(path: PathLike, options?: ReadStreamOptions | BufferEncoding | null): ReadStream {
+    return new ReadStream(() => this.promises.open(path), path, options);
   }
 
   createWriteStream(path: PathLike, options: WriteStreamOptions | BufferEncoding = {}): Writable {
