@@ -13,6 +13,7 @@ import type { Handle } from "../jbd2/handle.js";
 import type { Journal } from "../jbd2/journal.js";
 import { FsError } from "../lib/errno.js";
 import { TWO_32, type GroupNo, type Ino, type Lblk } from "../lib/numbers.js";
+import { Sweep } from "../lib/sweep.js";
 import { PageCache } from "../mm/page-cache.js";
 import { ManualClock, type Clock } from "../sched/clock.js";
 import { Mutex } from "../sched/locks.js";
@@ -98,6 +99,7 @@ export class Ext4 implements SuperBlock {
   writable: WritableState | undefined;
   private readonly groupDescs = new Map<GroupNo, GroupDesc>();
   private readonly inodes = new Map<Ino, Ext4Inode>();
+  private readonly oldestInodes = new Sweep(this.inodes);
   private readonly inodesMax: number;
   /** Operations that run, by number: the first is the oldest. */
   private readonly operations = new Set<number>();
@@ -210,7 +212,7 @@ export class Ext4 implements SuperBlock {
     inode.lastUsed = this.operationCount;
     this.inodes.set(inode.i_ino, inode);
     for (let tries = 0; this.inodes.size > this.inodesMax && tries < EVICTION_TRIES; tries++) {
-      const [ino, oldest] = this.inodes.entries().next().value as [Ino, Ext4Inode];
+      const [ino, oldest] = this.oldestInodes.next()!;
       this.inodes.delete(ino);
       if (this.isNeeded(oldest)) this.inodes.set(ino, oldest);
       else oldest.i_mapping.drop();

@@ -1,6 +1,9 @@
+import { Sweep } from "./sweep.js";
+
 /** A map that keeps the `limit` entries used last. A Map remembers the order of insertion, so an entry that is used is put in anew. */
 export class LruMap<K, V> {
   private readonly entries = new Map<K, V>();
+  private readonly oldest = new Sweep(this.entries);
 
   constructor(private readonly limit: number) {}
 
@@ -16,7 +19,7 @@ export class LruMap<K, V> {
   set(key: K, value: V): void {
     this.entries.delete(key);
     this.entries.set(key, value);
-    if (this.entries.size > this.limit) this.entries.delete(this.entries.keys().next().value as K);
+    if (this.entries.size > this.limit) this.entries.delete(this.oldest.next()![0]);
   }
 
   delete(key: K): void {

@@ -35,7 +35,7 @@ export function journalSize({ options, features, blockBytes }: MkfsParameters, b
   const { journalBytes, fastCommitBytes } = options;
   const [, blocksByDefault] = JOURNAL_BLOCKS.find(([below]) => blocksCount < below)!;
   const blocks = journalBytes === undefined ? blocksByDefault : Math.floor(journalBytes / blockBytes);
-  if (blocks === 0 && journalBytes === undefined) return undefined;
+  if (blocksByDefault === 0) return undefined;
   const asked = Math.floor((fastCommitBytes ?? 0) / blockBytes);
   const fastCommitBlocks = features.has("fast_commit") ? asked || Math.floor(blocksByDefault / FAST_COMMIT_PART) : 0;
   const total = blocks + fastCommitBlocks;

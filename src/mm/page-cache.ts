@@ -2,6 +2,7 @@
  * The page cache of a volume: all folios of all its files, up to a byte limit. Folios that the disk has, too, go when room is needed, those used longest ago first; dirty ones stay until they are
  * written, and whoever makes too many of them has to write some. Source: mm/filemap.c, mm/page-writeback.c.
  */
+import { Sweep } from "../lib/sweep.js";
 import type { AddressSpace, Folio } from "./address-space.js";
 
 export class PageCache {
@@ -10,6 +11,7 @@ export class PageCache {
   dirtyBytes = 0;
   /** Clean folios, in the order of their use. */
   private readonly clean = new Map<Folio, AddressSpace>();
+  private readonly oldestClean = new Sweep(this.clean);
 
   constructor(readonly limitBytes: number) {}
 
@@ -22,9 +24,9 @@ export class PageCache {
     this.sizeBytes += folio.data.length;
     this.clean.set(folio, mapping);
     while (this.sizeBytes > this.limitBytes) {
-      const oldest = this.clean.entries().next();
-      if (oldest.done === true || oldest.value[0] === folio) break;
-      oldest.value[1].remove(oldest.value[0]);
+      const oldest = this.oldestClean.next();
+      if (oldest === undefined || oldest[0] === folio) break;
+      oldest[1].remove(oldest[0]);
     }
   }
 

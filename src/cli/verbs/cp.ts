@@ -26,7 +26,15 @@ export interface CpOptions {
 const SMALL_BYTES = 1 << 20;
 const SECTOR_BYTES = 512;
 const SLASH = Buffer.from("/");
-const TEMPORARY = Buffer.from(".ext4-cp-partial");
+const SLASH_BYTE = 0x2f;
+
+/** What Windows takes for a path, a stream, a pattern or a device, and endings that it drops, so that ".. " would be the parent. */
+const UNSAFE_ON_WINDOWS = /[<>:"/\\|?*\u0000-\u001f]|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\.|$)/i;
+
+/** Whether a name out of an image, which has neither slash nor NUL, is just a name on this host. */
+export function isHostName(name: Uint8Array, platform: string = process.platform): boolean {
+  return platform !== "win32" || !UNSAFE_ON_WINDOWS.test(Buffer.from(name).toString("latin1"));
+}
 
 export interface Source {
   readonly dentry: Dentry;
@@ -42,21 +50,28 @@ export function* cp(source: Source, destination: string, isInto: boolean, option
   if (isInto && !isDirectory) throw new FsError("ENOTDIR", "several sources need a directory to go to", { path: destination });
   const copy = new Copy(options, out);
   const target = Buffer.from(destination);
-  yield* copy.tree(dentry, isDirectory && !isContents ? Buffer.concat([target, SLASH, dentry.d_name]) : target, isDirectory && isContents);
-  copy.finish();
+  try {
+    yield* copy.tree(dentry, isDirectory && !isContents ? Buffer.concat([target, SLASH, dentry.d_name]) : target, isDirectory && isContents);
+  } finally {
+    copy.finish();
+  }
 }
+
+/** A file on the host that later names of its inode are linked to. */
+interface HostFile { readonly path: Buffer; readonly dev: bigint; readonly ino: bigint }
 
 class Copy {
   private readonly native: NativeFs | undefined;
   private readonly isArchive: boolean;
   private readonly keepsOwners: boolean;
   private readonly umask: number;
-  /** Where a file with several links was put. */
-  private readonly linked = new Map<number, Buffer>();
+  /** Where a file with several links was put, by its inode in the image. */
+  private readonly linked = new Map<number, HostFile>();
   private readonly leftOut = new Map<string, number>();
   private readonly small = new Uint8Array(SMALL_BYTES);
   private fileCount = 0;
   private byteCount = 0;
+  private temporaryCount = 0;
 
   constructor(private readonly options: CpOptions, private readonly out: Output) {
     this.isArchive = options.archive === true;
@@ -78,7 +93,7 @@ class Copy {
       enter: (dentry, depth) => {
         const path = depth === 0 ? target : Buffer.concat([targets[depth - 1]!, SLASH, dentry.d_name]);
         targets[depth] = path;
-        return this.host(dentry, path, this.create(dentry.d_inode, path, depth === 0 && isThere));
+        return this.host(dentry, path, depth === 0 || isHostName(dentry.d_name) ? this.create(dentry.d_inode, path, depth === 0 && isThere) : refuseName());
       },
       leave: (dentry, depth) => this.host(dentry, targets[depth]!, this.finishDirectory(dentry.d_inode, targets[depth]!)),
       failed: (error, path) => this.out.error(`${quoted(path)}: ${error.message}`),
@@ -111,12 +126,24 @@ class Copy {
     this.fileCount++;
     this.out.progress(() => `${this.fileCount} files, ${humanSize(this.byteCount)}`);
     if (inode.isDirectory()) return this.createDirectory(inode, path, isThere);
-    const earlier = this.isArchive && inode.i_nlink > 1 ? this.linked.get(inode.i_ino) : undefined;
-    if (earlier !== undefined) return this.atFreePlace(path, () => linkSync(earlier, path));
+    const keepsLinks = this.isArchive && inode.i_nlink > 1;
+    const earlier = keepsLinks ? this.earlierCopy(inode) : undefined;
+    if (earlier !== undefined) return earlier.equals(path) ? undefined : this.atFreePlace(path, () => linkSync(earlier, path));
     if (inode.isRegular()) yield* this.createFile(inode, path);
     else if (inode.isSymlink()) yield* this.createLink(inode, path);
     else if (!this.createSpecial(inode, path)) return;
-    if (this.isArchive && inode.i_nlink > 1) this.linked.set(inode.i_ino, path);
+    if (!keepsLinks) return;
+    const { dev, ino } = lstatSync(path, { bigint: true });
+    this.linked.set(inode.i_ino, { path, dev, ino });
+  }
+
+  /** The copy that a further name is to be linked to, if it still is where it was put: a directory that has a name twice may have put something else over it. */
+  private earlierCopy(inode: Inode): Buffer | undefined {
+    const copy = this.linked.get(inode.i_ino);
+    // Elsewhere link(2) may follow a symbolic link, and make a name in the copy for a file outside.
+    if (copy === undefined || (inode.isSymlink() && process.platform !== "linux")) return undefined;
+    const there = lstatSync(copy.path, { bigint: true, throwIfNoEntry: false });
+    return there?.dev === copy.dev && there.ino === copy.ino ? copy.path : undefined;
   }
 
   /** Creates where nothing is; a file or link that stands there is replaced, a directory is not. */
@@ -158,21 +185,39 @@ class Copy {
     const isSmall = sizeBytes <= SMALL_BYTES && (blocks * SECTOR_BYTES >= sizeBytes || sizeBytes < inode.i_sb.blockBytes);
     // Read before anything is created: what cannot be read leaves nothing behind.
     const data = isSmall ? this.small.subarray(0, yield* inode.read(0, this.small.subarray(0, sizeBytes))) : undefined;
-    const place = isSmall ? path : Buffer.concat([path, TEMPORARY]);
-    let fd = -1;
-    this.atFreePlace(place, () => { fd = openSync(place, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0), inode.i_mode & 0o777); });
+    const { fd, place } = isSmall ? this.openFinal(path, inode) : this.openTemporary(path, inode);
     try {
-      if (data !== undefined) writeFully(fd, data, data.length, 0);
-      else yield* this.copyExtents(inode, fd, sizeBytes);
-      yield* this.finishFile(inode, fd, place);
+      try {
+        if (data !== undefined) writeFully(fd, data, data.length, 0);
+        else yield* this.copyExtents(inode, fd, sizeBytes);
+        yield* this.finishFile(inode, fd, place);
+      } finally {
+        closeSync(fd);
+      }
+      if (!isSmall) renameSync(place, path);
     } catch (error) {
-      closeSync(fd);
       unlinkSync(place);
       throw error;
     }
-    closeSync(fd);
-    if (!isSmall) renameSync(place, path);
     this.byteCount += sizeBytes;
+  }
+
+  private openFinal(path: Buffer, inode: Inode): { fd: number; place: Buffer } {
+    let fd = -1;
+    this.atFreePlace(path, () => { fd = openNew(path, inode); });
+    return { fd, place: path };
+  }
+
+  /** A new file beside `path`, under a name that nothing has: a longer form of the file's own might be too long, or in the image as well. */
+  private openTemporary(path: Buffer, inode: Inode): { fd: number; place: Buffer } {
+    for (;;) {
+      const place = Buffer.concat([path.subarray(0, path.lastIndexOf(SLASH_BYTE) + 1), Buffer.from(`.ext4-cp-${process.pid}-${this.temporaryCount++}`)]);
+      try {
+        return { fd: openNew(place, inode), place };
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+      }
+    }
   }
 
   private *copyExtents(inode: Inode, fd: number, sizeBytes: number): Task<void> {
@@ -222,7 +267,9 @@ class Copy {
           throw (error as { errno?: number }).errno === 17 ? Object.assign(error as Error, { code: "EEXIST" }) : error;
         }
       });
-    } catch {
+    } catch (error) {
+      // What stands in the way is the user's to know; that only root makes devices is not worth a line for each.
+      if ((error as NodeJS.ErrnoException).syscall === "unlink") throw error;
       this.leaveOut("special files");
       return false;
     }
@@ -252,6 +299,15 @@ class Copy {
   private leaveOut(kind: string): void {
     this.leftOut.set(kind, (this.leftOut.get(kind) ?? 0) + 1);
   }
+}
+
+/** Opens for writing where nothing is, not even a symbolic link. */
+function openNew(path: Buffer, inode: Inode): number {
+  return openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0), inode.i_mode & 0o777);
+}
+
+function* refuseName(): Task<void> {
+  throw new FsError("EINVAL", "on this host the name would be more than a name");
 }
 
 const terminated = (path: Buffer): Buffer => Buffer.concat([path, Buffer.of(0)]);
