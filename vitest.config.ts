@@ -1,7 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 /** Tests of what `npm run build` makes: it is made before them if it is older than the sources. */
-const OF_THE_BUILD = ["test/cli/**/*.test.ts", "test/browser/**/*.test.ts"];
+const OF_THE_BUILD = ["test/cli/**/*.test.ts", "test/browser/**/*.test.ts", "test/corrupt/extraction.test.ts"];
 
 export default defineConfig({
   test: {

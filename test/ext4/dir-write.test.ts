@@ -3,11 +3,14 @@
  */
 import { describe, expect, test } from "vitest";
 import { addEntry, deleteEntry, isEmptyDirectory, parentIno, replaceEntry, setParent } from "../../src/ext4/dir-write.js";
-import { readDirBlock } from "../../src/ext4/dir.js";
+import { entryBytes, leafSeal } from "../../src/ext4/dir-edit.js";
+import { blocksOf, readDirBlock, walkEntries } from "../../src/ext4/dir.js";
 import { isIndexed, readRoot } from "../../src/ext4/htree.js";
 import { findEntry } from "../../src/ext4/namei.js";
+import { ext4_dir_entry_2 } from "../../src/format/dir-entry.js";
 import { EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../../src/format/inode.js";
 import { DX_ROOT_INFO_AT, dx_root_info } from "../../src/format/htree.js";
+import { FsError } from "../../src/lib/errno.js";
 import { dirHash, DX_HASH_LEGACY } from "../../src/lib/dir-hash.js";
 import { createEntry } from "../../src/ext4/namei-write.js";
 import { setXattr } from "../../src/ext4/xattr-write.js";
@@ -250,11 +253,27 @@ describe("no more room", () => {
     expect(world.complaints()).toEqual([]);
   });
 
+  test("the map has no room for one more block", () => {
+    const world = new DirWorld(["-t", "ext2", "-b", "1024"]);
+    const model = new DirModel(world, new Prng(2), longName);
+    const { allocator } = world.fs;
+    allocator.allocateMetadata = () => { throw new FsError("ENOSPC"); };
+    const freeClusters = allocator.freeClusters;
+    expect(() => { for (;;) model.add(); }).toThrow(expect.objectContaining({ code: "ENOSPC" }));
+    expect(blocksOf(world.fs, world.dir)).toBe(12);
+    expect(allocator.freeClusters).toBe(freeClusters - 11);
+    model.check();
+    expect(world.complaints()).toEqual([]);
+  });
+
   test("a tree of two levels is full", () => {
     const world = new DirWorld(SMALL, { sizeMib: 40 });
     const model = new DirModel(world, new Prng(1), longName);
     expect(() => { for (;;) model.add(); }).toThrow(expect.objectContaining({ code: "ENOSPC", message: expect.stringContaining("full") as string }));
     expect(model.inoOf.size).toBeGreaterThan(20_000);
+    // Leaves that are split in halves are more than half full on average.
+    const usedBytes = [...model.inoOf.keys()].reduce((sum, name) => sum + entryBytes(name.length), 0);
+    expect(usedBytes / world.dir.i_size).toBeGreaterThan(0.6);
     model.check();
     expect(world.complaints()).toEqual([]);
   });
@@ -322,6 +341,28 @@ describe("damage", () => {
     const later = new DirModel(world, new Prng(4), smallLetters, model.inoOf);
     for (let count = 0; count < 100; count++) later.add();
     expect(world.dir.i_flags & EXT4_INDEX_FL).toBe(0);
+    later.check();
+    expect(world.complaints()).toEqual([]);
+  });
+
+  test("a leaf whose room is in pieces, as e2fsck leaves it, is put together", () => {
+    const { world } = grown(SMALL);
+    const { fs, dir } = world;
+    for (let lblk = 1; lblk < blocksOf(fs, dir); lblk++) {
+      world.change(function* (handle) {
+        const { buffer, view, end } = yield* readDirBlock(fs, dir, lblk);
+        yield* handle.getWriteAccess(buffer.b_blocknr);
+        walkEntries(fs, view, 0, end, (at) => {
+          ext4_dir_entry_2.inode.set(view, at, 0);
+          return true;
+        });
+        handle.dirty(buffer, leafSeal(fs, dir));
+      });
+    }
+    const blocks = blocksOf(fs, dir);
+    const later = new DirModel(world, new Prng(8), longName);
+    for (let count = 0; count < 3; count++) later.add();
+    expect(blocksOf(fs, dir)).toBe(blocks);
     later.check();
     expect(world.complaints()).toEqual([]);
   });

@@ -10,7 +10,7 @@ import {
 import { FsError } from "../../lib/errno.js";
 import { loadNativeFs, type NativeFs } from "../../platform/node/native.js";
 import type { Task } from "../../sched/task.js";
-import type { Inode } from "../../vfs/inode.js";
+import { S_IFMT, type Inode } from "../../vfs/inode.js";
 import { dentryPath, type Dentry } from "../../vfs/namei.js";
 import { walkTree } from "../../vfs/walk.js";
 import type { Output } from "../output.js";
@@ -57,8 +57,14 @@ export function* cp(source: Source, destination: string, isInto: boolean, option
   }
 }
 
-/** A file on the host that later names of its inode are linked to. */
-interface HostFile { readonly path: Buffer; readonly dev: bigint; readonly ino: bigint }
+/** A file on the host that later names of its inode are linked to, and how to know it again. */
+interface HostFile { readonly path: Buffer; readonly identity: string }
+
+/** A number alone may have come to another file since. */
+function identityOf(path: Buffer): string | undefined {
+  const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false });
+  return stats === undefined ? undefined : `${stats.dev} ${stats.ino} ${Number(stats.mode) & S_IFMT}`;
+}
 
 class Copy {
   private readonly native: NativeFs | undefined;
@@ -133,8 +139,8 @@ class Copy {
     else if (inode.isSymlink()) yield* this.createLink(inode, path);
     else if (!this.createSpecial(inode, path)) return;
     if (!keepsLinks) return;
-    const { dev, ino } = lstatSync(path, { bigint: true });
-    this.linked.set(inode.i_ino, { path, dev, ino });
+    const identity = identityOf(path);
+    if (identity !== undefined) this.linked.set(inode.i_ino, { path, identity });
   }
 
   /** The copy that a further name is to be linked to, if it still is where it was put: a directory that has a name twice may have put something else over it. */
@@ -142,8 +148,7 @@ class Copy {
     const copy = this.linked.get(inode.i_ino);
     // Elsewhere link(2) may follow a symbolic link, and make a name in the copy for a file outside.
     if (copy === undefined || (inode.isSymlink() && process.platform !== "linux")) return undefined;
-    const there = lstatSync(copy.path, { bigint: true, throwIfNoEntry: false });
-    return there?.dev === copy.dev && there.ino === copy.ino ? copy.path : undefined;
+    return identityOf(copy.path) === copy.identity ? copy.path : undefined;
   }
 
   /** Creates where nothing is; a file or link that stands there is replaced, a directory is not. */

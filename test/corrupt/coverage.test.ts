@@ -1,0 +1,34 @@
+/** The tests that spoil fields reach every structure that format/ knows. */
+import { readdirSync } from "node:fs";
+import { basename } from "node:path";
+import { expect, test } from "vitest";
+import type { AnyLayout } from "../../src/format/layout.js";
+import { FIXTURES, fixtureImage } from "../support/fixtures.js";
+import { gptDisk, mbrDisk } from "./disks.js";
+import { targetsIn } from "./fields.js";
+
+/** What nothing reads yet, and the reason. */
+const UNREAD = new Map([
+  ["v2_disk_dqheader", "quota files are written by mkfs only"], ["v2_disk_dqinfo", "the same"], ["qt_disk_dqdbheader", "the same"], ["v2r1_disk_dqblk", "the same"],
+]);
+
+test("every layout is spoiled somewhere", async () => {
+  const declared = new Set<string>();
+  for (const file of readdirSync("src/format")) {
+    const module = (await import(`../../src/format/${basename(file, ".ts")}.ts`)) as Record<string, unknown>;
+    for (const value of Object.values(module)) if (isLayout(value)) declared.add(value.$.name);
+  }
+  expect(declared.size).toBeGreaterThan(30);
+  const image = fixtureImage("plain");
+  const targets = [...FIXTURES.flatMap(targetsIn), ...mbrDisk(image).targets, ...gptDisk(image, true).targets];
+  const spoiled = new Set(targets.map(({ layout }) => layout.$.name));
+  expect([...declared].filter((name) => !spoiled.has(name) && !UNREAD.has(name))).toEqual([]);
+  // Old filesystems end group descriptors and inodes early.
+  for (const [name, sizeBytes] of [["ext4_group_desc", 32], ["ext4_inode", 128]] as const) {
+    expect(targets.some((target) => target.layout.$.name === name && target.sizeBytes === sizeBytes), `a ${name} of ${sizeBytes} bytes`).toBe(true);
+  }
+});
+
+function isLayout(value: unknown): value is AnyLayout {
+  return typeof value === "object" && value !== null && "$" in value;
+}
