@@ -42,7 +42,7 @@ os.mkdir(root + "dir/deep"); os.mkdir(root + "dir/deep/deeper"); put("dir/deep/d
 const DEEP = `
 os.makedirs(root + "dir/deep/deeper"); put("dir/deep/deeper/bottom", b"b" * 5000)
 os.mkdir(root + "wide"); put("small", b"small file")
-for i in range(450): os.link(root + "small", root + f"wide/{i:04}" + "-a-long-name" * 20)
+for i in range(260): os.link(root + "small", root + f"wide/{i:03}" + "-a-name" * 36)
 with open(root + "extents", "wb", buffering=0) as f:
     for i in range(400): os.pwrite(f.fileno(), b"block", i * 2048)
 os.symlink("long/" * 40, root + "slow")

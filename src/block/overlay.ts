@@ -62,16 +62,22 @@ export class OverlayDevice implements BlockDevice {
     const end = bio.offsetBytes + bio.data.length;
     for (let index = Math.floor(bio.offsetBytes / blockBytes); index * blockBytes < end; index++) {
       const start = index * blockBytes;
-      let block = this.blocks.get(index);
-      if (block === undefined) {
-        block = new Uint8Array(Math.min(blockBytes, this.sizeBytes - start));
-        const isWhole = bio.offsetBytes <= start && end >= start + block.length;
-        if (!isWhole) yield* this.base.submit([{ op: "read", offsetBytes: start, data: block }]);
-        this.blocks.set(index, block);
-      }
+      const isWhole = bio.offsetBytes <= start && end >= Math.min(start + blockBytes, this.sizeBytes);
+      const block = this.blocks.get(index) ?? (yield* this.takeUp(index, isWhole));
       const from = Math.max(start, bio.offsetBytes);
       block.set(bio.data.subarray(from - bio.offsetBytes, Math.min(end, start + block.length) - bio.offsetBytes), from - start);
     }
+  }
+
+  /** Begins to hold a block. What it has below is read unless all of it is overwritten. */
+  private *takeUp(index: number, isOverwritten: boolean): Task<Uint8Array> {
+    const offsetBytes = index * this.blockBytes;
+    const block = new Uint8Array(Math.min(this.blockBytes, this.sizeBytes - offsetBytes));
+    if (!isOverwritten) yield* this.base.submit([{ op: "read", offsetBytes, data: block }]);
+    // Meanwhile another task may have written to the block: what is here counts, not what was read.
+    const known = this.blocks.get(index);
+    if (known === undefined) this.blocks.set(index, block);
+    return known ?? block;
   }
 
   *close(): Task<void> {

@@ -1,14 +1,15 @@
 /** The verbs that write: their options, in the words of coreutils, attr and e2fsprogs, and how they are run. */
 import { InvalidArgumentError, type Command } from "commander";
+import { encode } from "../lib/utf8.js";
 import { parseMode } from "./mode.js";
-import { parseOperand, UsageError } from "./operand.js";
+import { lastName, parseOperand, UsageError } from "./operand.js";
 import type { Output } from "./output.js";
 import { lookup, report, type Session } from "./session.js";
 import { parseOwner, parseSize, parseTime, sizeChange } from "./values.js";
 import { chattr, flagBits } from "./verbs/chattr.js";
 import { chmod } from "./verbs/chmod.js";
 import { chown } from "./verbs/chown.js";
-import { cp } from "./verbs/cp.js";
+import { Copy, type CpOptions } from "./verbs/cp.js";
 import { cpIn, isInImage } from "./verbs/cp-in.js";
 import { fallocate, fallocateMode, type FallocateOptions } from "./verbs/fallocate.js";
 import { ln } from "./verbs/ln.js";
@@ -61,20 +62,24 @@ function registerCp(verb: MakeVerb, session: Session): void {
     });
 }
 
-async function cpOut(session: Session, operands: readonly string[], destination: string, options: { recursive: boolean; archive: boolean }, out: Output): Promise<void> {
-  for (const text of operands) {
-    const operand = parseOperand(text);
-    if (operand.path === undefined) throw new UsageError(`'${text}' names no path in an image, and neither does the destination`);
-    const volume = await session.volumeOf(operand);
-    try {
-      await session.drive(operand, volume, (function* () {
-        const dentry = yield* lookup(volume, operand.path, !options.recursive);
-        const isContents = dentry.d_name.length === 0 || operand.path!.endsWith("/.");
-        yield* cp({ dentry, isContents }, destination, operands.length > 1, options, out);
-      })());
-    } catch (error) {
-      report(out, text, error);
+async function cpOut(session: Session, operands: readonly string[], destination: string, options: CpOptions, out: Output): Promise<void> {
+  const copy = new Copy(options, out);
+  try {
+    for (const text of operands) {
+      const operand = parseOperand(text);
+      if (operand.path === undefined) throw new UsageError(`'${text}' names no path in an image, and neither does the destination`);
+      const volume = await session.volumeOf(operand);
+      try {
+        await session.drive(operand, volume, (function* () {
+          const dentry = yield* lookup(volume, operand.path, options.recursive !== true);
+          yield* copy.from({ dentry, name: encode(lastName(operand.path!)) }, destination, operands.length > 1);
+        })());
+      } catch (error) {
+        report(out, text, error);
+      }
     }
+  } finally {
+    copy.finish();
   }
 }
 

@@ -19,7 +19,7 @@ import { withSpaceRetry } from "./space.js";
 import { writebackSome } from "./writeback.js";
 
 /** Files from this size on must be announced in the superblock. */
-const LARGE_FILE_BYTES = 2 ** 31;
+export const LARGE_FILE_BYTES = 2 ** 31;
 /** Credits of a handle that changes one inode and perhaps the superblock. */
 export const INODE_CREDITS = 3;
 /** A write is cut into pieces of so many bytes, so that neither memory nor reservations pile up. */

@@ -19,7 +19,7 @@ import { I_DATA_SEM, I_RWSEM, I_WRITEBACK, INVALIDATE_LOCK, XATTR_SEM } from "..
 import { Mutex, RwSem } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
 import {
-  type AttributeChanges, Inode, type NewInode, type XattrFlags, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, type DirContext, type FileExtent, type Timespec,
+  type AttributeChanges, Inode, type NewInode, type XattrFlags, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_IFSOCK, type DirContext, type FileExtent, type FileTimes, type Timespec,
 } from "../vfs/inode.js";
 import { setAttributes, setFlags } from "./attributes.js";
 import { iterate } from "./dir.js";
@@ -37,6 +37,7 @@ import type { Ext4 } from "./super.js";
 import { isFastSymlink, readTarget } from "./symlink.js";
 import { syncFile } from "./sync.js";
 import { deleteInode } from "./truncate.js";
+import { writeNewFile } from "./new-file-write.js";
 import { writebackInode } from "./writeback.js";
 import { getXattr, listXattrNames } from "./xattr.js";
 import { setXattr, xattrCredits } from "./xattr-write.js";
@@ -69,8 +70,7 @@ export class Ext4Inode extends Inode {
   lastUsed = 0;
   /** Clusters of the file for which space is promised, but not yet chosen. [i_rwsem and i_writeback] */
   readonly delayedClusters = new Set<number>();
-  /** The file's data in memory. */
-  readonly i_mapping: AddressSpace;
+  private mapping: AddressSpace | undefined;
   /** Start value of the checksums of the inode and of all blocks that only it leads to. */
   readonly csumSeed: number;
 
@@ -78,7 +78,6 @@ export class Ext4Inode extends Inode {
     super();
     this.i_sb = fs;
     this.i_ino = ino;
-    this.i_mapping = new AddressSpace(fs.pageCache, fs.blockBytes);
     this.raw = raw;
     this.rawView = viewOf(raw);
     this.i_generation = ext4_inode.i_generation.get(this.rawView, 0);
@@ -92,6 +91,15 @@ export class Ext4Inode extends Inode {
   get xattr_sem(): RwSem { return this.lockSet().xattr_sem; }
   /** One task at a time writes this file's pages back, or takes its blocks away. */
   get i_writeback(): Mutex { return this.lockSet().i_writeback; }
+
+  /** The file's data in memory. Most inodes have none: it is made when first asked for. */
+  get i_mapping(): AddressSpace { return this.mapping ??= new AddressSpace(this.i_sb.pageCache, this.i_sb.blockBytes, this); }
+  get hasDirtyPages(): boolean { return this.mapping?.isDirty === true; }
+
+  /** What is dirty is lost. */
+  dropPages(): void {
+    this.mapping?.drop();
+  }
 
   private lockSet(): InodeLocks {
     return this.locks ??= {
@@ -188,6 +196,9 @@ export class Ext4Inode extends Inode {
   }
   *write(offsetBytes: number, data: Uint8Array): Task<void> {
     yield* writeData(this.i_sb, this, offsetBytes, data);
+  }
+  *writeNew(data: Uint8Array, sizeBytes: number, times?: FileTimes): Task<void> {
+    yield* writeNewFile(this.i_sb, this, data, sizeBytes, times);
   }
   *fallocate(mode: number, offsetBytes: number, lengthBytes: number): Task<void> {
     yield* fallocate(this.i_sb, this, mode, offsetBytes, lengthBytes);

@@ -215,7 +215,7 @@ export class Ext4 implements SuperBlock {
       const [ino, oldest] = this.oldestInodes.next()!;
       this.inodes.delete(ino);
       if (this.isNeeded(oldest)) this.inodes.set(ino, oldest);
-      else oldest.i_mapping.drop();
+      else oldest.dropPages();
     }
     return inode;
   }
@@ -223,7 +223,7 @@ export class Ext4 implements SuperBlock {
   private isNeeded(inode: Ext4Inode): boolean {
     if (this.writable === undefined) return false;
     const [oldestOperation] = this.operations;
-    return inode === this.root || inode.i_count > 0 || inode.isDirty || inode.i_mapping.isDirty || (oldestOperation !== undefined && inode.lastUsed >= oldestOperation);
+    return inode === this.root || inode.i_count > 0 || inode.isDirty || inode.hasDirtyPages || (oldestOperation !== undefined && inode.lastUsed >= oldestOperation);
   }
 
   /** Its number is free: a later file with it is another inode. */
@@ -233,7 +233,7 @@ export class Ext4 implements SuperBlock {
 
   /** Inodes with data in memory that the disk does not have. */
   dirtyInodes(): Ext4Inode[] {
-    return [...this.inodes.values()].filter(({ i_mapping }) => i_mapping.isDirty);
+    return Array.from(this.pageCache.dirtyMappings, ({ host }) => host as Ext4Inode);
   }
 
   /** An inode that holds the value of an extended attribute. */

@@ -30,7 +30,7 @@ export interface Piece { readonly lblk: Lblk; readonly pblk: Pblk; readonly coun
  * Takes: i_writeback, jbd2_handle, i_data_sem.
  */
 export function* writebackInode(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBytes = Infinity): Task<void> {
-  if (!inode.i_mapping.isDirty) return;
+  if (!inode.hasDirtyPages) return;
   if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
   try {
     yield* writebackLocked(fs, inode, fromBytes, endBytes);
@@ -76,12 +76,17 @@ function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[]): Task
     yield* fs.device.submit(bios);
     yield* applyPieces(fs, inode, pieces, (folios.at(-1)!.index + 1) * mapping.folioBytes);
   } catch (error) {
-    for (const { claimed } of pieces) if (claimed !== undefined) fs.allocator.release(claimed);
+    releaseClaims(fs, pieces);
     throw error;
   }
   folios.forEach((folio, index) => {
     if (folio.version === versions[index]) mapping.markClean(folio);
   });
+}
+
+/** Gives back what was claimed for pieces that did not become the file's. */
+export function releaseClaims(fs: Ext4, pieces: readonly Piece[]): void {
+  for (const { claimed } of pieces) if (claimed !== undefined) fs.allocator.release(claimed);
 }
 
 function dirtyRuns(mapping: AddressSpace, blockBytes: number, folios: readonly Folio[]): DirtyRun[] {
@@ -150,7 +155,7 @@ function addWrites(fs: Ext4, bios: Bio[], pblk: Pblk, blocks: readonly Uint8Arra
 }
 
 /** Makes the blocks the file's, in handles of a few pieces each, and lets the size on disk follow. */
-function* applyPieces(fs: Ext4, inode: Ext4Inode, pieces: Piece[], endBytes: number): Task<void> {
+export function* applyPieces(fs: Ext4, inode: Ext4Inode, pieces: Piece[], endBytes: number): Task<void> {
   const sizeBytes = Math.min(inode.i_size, endBytes);
   if (pieces.length === 0 && sizeBytes <= inode.i_disksize) return;
   do {

@@ -2,12 +2,15 @@
  * Where an equal one may be found: blocks of attributes, or inodes that hold values, by their hash. What stands here is a hint that whoever uses it must check; but what must
  * not be shared any more, since its owner changes it or it is gone, is taken out at once. Source of the idea: fs/mbcache.c.
  */
+import { Sweep } from "../lib/sweep.js";
+
 const ENTRIES_MAX = 8192;
 
 export class XattrCache {
   private readonly numbers = new Map<number, Set<number>>();
   /** By number; a Map remembers the order of insertion, and the oldest goes first. */
   private readonly hashes = new Map<number, number>();
+  private readonly oldest = new Sweep(this.hashes);
 
   /** Puts it in, or makes it the newest again. */
   insert(hash: number, number: number): void {
@@ -16,7 +19,7 @@ export class XattrCache {
     const known = this.numbers.get(hash);
     if (known === undefined) this.numbers.set(hash, new Set([number]));
     else known.add(number);
-    if (this.hashes.size > ENTRIES_MAX) this.remove(this.hashes.keys().next().value as number);
+    if (this.hashes.size > ENTRIES_MAX) this.remove(this.oldest.next()![0]);
   }
 
   remove(number: number): void {

@@ -27,6 +27,8 @@ export interface Filing {
 
 /** Seconds after which a transaction is committed by itself (JBD2_DEFAULT_MAX_COMMIT_AGE). */
 const COMMIT_INTERVAL_SEC = 5;
+/** Objects in core that wait for the seal: with more of them, of which each must stay in memory, a transaction is committed. */
+const SEALABLES_MAX = 8192;
 /** Revoke records that fit a log block at least. */
 const REVOKES_PER_BLOCK_MIN = 100;
 
@@ -92,7 +94,7 @@ export abstract class Journal {
   }
 
   private isAged(transaction: Transaction): boolean {
-    return transaction.hasChanges && (this.requestedTid === transaction.t_tid || this.clock.now().sec - transaction.startSec >= this.commitIntervalSec);
+    return transaction.hasChanges && (transaction.sealables.size > SEALABLES_MAX || this.requestedTid === transaction.t_tid || this.clock.now().sec - transaction.startSec >= this.commitIntervalSec);
   }
 
   private takeTid(): Tid {

@@ -30,10 +30,15 @@ export class Draft {
     readonly parameters: MkfsParameters, readonly geometry: Geometry, readonly sb: Superblock, readonly groups: Groups, readonly space: BlockSpace,
   ) {}
 
-  /** Inode tables keep what is on the device, and the kernel zeroes them when it has time; descriptors say how far that matters. */
-  get leavesTablesToKernel(): boolean {
+  /** Whether descriptors say that inode tables are zero throughout. */
+  get saysTablesAreZero(): boolean {
     const { lazyItableInit = true, deviceIsZero = false } = this.parameters.options;
-    return lazyItableInit && !deviceIsZero && this.sb.hasGroupChecksums;
+    return deviceIsZero || !lazyItableInit;
+  }
+
+  /** Inode tables keep what is on the device, and the kernel zeroes them when it has time; descriptors with checksums say how far that matters. */
+  get leavesTablesToKernel(): boolean {
+    return this.sb.hasGroupChecksums && !this.saysTablesAreZero;
   }
 
   /** Takes free blocks in a row, `countMax` at most, at or after `goal` if there are any. @throws FsError ENOSPC. */

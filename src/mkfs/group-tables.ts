@@ -49,7 +49,7 @@ function describe(draft: Draft, group: GroupNo): GroupDesc {
   const { sb, groups, space } = draft;
   const usedInodes = usedInodesOf(draft, group);
   const uninit = (groups.hasBitmap[group] === 1 ? 0 : EXT4_BG_BLOCK_UNINIT) | (usedInodes > 0 ? 0 : EXT4_BG_INODE_UNINIT);
-  const flags = (sb.hasGroupChecksums ? uninit : 0) | (draft.leavesTablesToKernel ? 0 : EXT4_BG_INODE_ZEROED);
+  const flags = (sb.hasGroupChecksums ? uninit : 0) | (draft.saysTablesAreZero ? EXT4_BG_INODE_ZEROED : 0);
   return {
     group,
     blockBitmap: groups.blockBitmap[group]!,

@@ -80,8 +80,8 @@ export function journalSuperblock(of: { blockBytes: number; total: number; fastC
 /** The middle of the device, where the head is never far away; there, the emptiest of two or three groups. */
 function journalGoal(draft: Draft): Pblk {
   const { sb, parameters: { options } } = draft;
-  if (options.journalAt !== undefined) return amountInBlocks(options.journalAt, sb.blockBytes);
   if (options.packedMetaBlocks === true) return sb.firstDataBlock;
+  if (options.journalAt !== undefined) return amountInBlocks(options.journalAt, sb.blockBytes);
   const flexGroups = 2 ** S.s_log_groups_per_flex.get(sb.view, 0);
   let group = groupOfBlock(sb, Math.floor((sb.blocksCount - sb.firstDataBlock) / 2));
   let first = Math.max(group - 1, 0);

@@ -50,7 +50,7 @@ function* zeroAreas(draft: Draft, batch: WriteBatch): Task<void> {
   const { sb, groups } = draft;
   const { blockBytes } = sb;
   const endBytes = sb.blocksCount * blockBytes;
-  yield* batch.zero(SUPERBLOCK_AT, superblockBlock(draft, 0).length);
+  yield* batch.zero(0, SUPERBLOCK_AT + superblockBlock(draft, 0).length);
   const lastUnitAt = Math.floor(endBytes / RAID_UNIT_BYTES) * RAID_UNIT_BYTES - RAID_UNIT_BYTES;
   if (lastUnitAt > 0) yield* batch.zero(lastUnitAt, endBytes - lastUnitAt);
   yield* batch.flush(); // the last blocks may be part of what comes now

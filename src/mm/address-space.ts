@@ -24,7 +24,8 @@ export class AddressSpace {
   readonly dirtyFolios = new Set<Folio>();
   private readonly folios = new Map<number, Folio>();
 
-  constructor(private readonly cache: PageCache, blockBytes: number) {
+  /** @param host the inode, for who gets here from the cache's side. */
+  constructor(private readonly cache: PageCache, blockBytes: number, readonly host?: unknown) {
     this.folioBytes = Math.max(PAGE_BYTES, blockBytes);
     this.blocksPerFolio = this.folioBytes / blockBytes;
   }
@@ -65,6 +66,7 @@ export class AddressSpace {
 
   markDirty(folio: Folio, blockBits: number): void {
     if (folio.dirtyBlocks === 0) {
+      if (this.dirtyFolios.size === 0) this.cache.dirtyMappings.add(this);
       this.dirtyFolios.add(folio);
       this.cache.dirtied(folio);
     }
@@ -76,6 +78,7 @@ export class AddressSpace {
     if (folio.dirtyBlocks === 0) return;
     folio.dirtyBlocks = 0;
     this.dirtyFolios.delete(folio);
+    if (this.dirtyFolios.size === 0) this.cache.dirtyMappings.delete(this);
     this.cache.cleaned(folio, this);
   }
 

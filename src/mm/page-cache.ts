@@ -9,6 +9,8 @@ export class PageCache {
   /** Bytes of all folios, and of those that the disk does not have. */
   sizeBytes = 0;
   dirtyBytes = 0;
+  /** Files with dirty folios, those that became so first in front. */
+  readonly dirtyMappings = new Set<AddressSpace>();
   /** Clean folios, in the order of their use. */
   private readonly clean = new Map<Folio, AddressSpace>();
   private readonly oldestClean = new Sweep(this.clean);

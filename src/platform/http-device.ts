@@ -23,11 +23,12 @@ export class HttpDevice extends LeafDevice {
   /** Asks the server for the size. @throws FsError EIO it does not answer; EOPNOTSUPP it does not answer ranges. */
   static async open(url: string): Promise<HttpDevice> {
     const response = await request(url, "bytes=0-0");
-    const size = /^bytes 0-0\/(\d+)$/.exec(response.headers.get("content-range") ?? "")?.[1];
-    if (response.status !== 206 || size === undefined) {
-      throw new FsError("EOPNOTSUPP", `the server does not answer range requests (status ${response.status})`, { syscall: "open", path: url });
+    await discard(response);
+    const { range, sizeBytes } = rangeOf(response);
+    if (range !== "0-0" || sizeBytes === undefined) {
+      throw new FsError("EOPNOTSUPP", `the server does not answer range requests (status ${response.status}, Content-Range ${response.headers.get("content-range") ?? "absent"})`, { syscall: "open", path: url });
     }
-    return new HttpDevice(url, Number(size), versionOf(response));
+    return new HttpDevice(url, sizeBytes, versionOf(response));
   }
 
   protected transferSync(): void {
@@ -64,12 +65,19 @@ export class HttpDevice extends LeafDevice {
   }
 
   private async fetchRange(start: number, end: number): Promise<Uint8Array> {
-    const response = await request(this.name, `bytes=${start}-${end - 1}`);
-    if (versionOf(response) !== this.version) throw new FsError("EIO", `${this.name} changed on the server while it was open`);
-    const bytes = new Uint8Array(await response.arrayBuffer());
-    const isRight = response.status === 206 && bytes.length === end - start &&
-      response.headers.get("content-range")?.startsWith(`bytes ${start}-${end - 1}/`) === true;
-    if (!isRight) throw new FsError("EIO", `the server answered bytes ${start}-${end - 1} of ${this.name} with status ${response.status} and ${bytes.length} bytes`);
+    const wanted = `${start}-${end - 1}`;
+    const response = await request(this.name, `bytes=${wanted}`);
+    const { range, sizeBytes = this.sizeBytes } = rangeOf(response);
+    if (range !== wanted) {
+      await discard(response);
+      throw new FsError("EIO", `the server answered bytes ${wanted} of ${this.name} with status ${response.status} and bytes ${range ?? "unknown"}`);
+    }
+    if (versionOf(response) !== this.version || sizeBytes !== this.sizeBytes) {
+      await discard(response);
+      throw new FsError("EIO", `${this.name} changed on the server while it was open`);
+    }
+    const bytes = await bodyOf(response, this.name);
+    if (bytes.length !== end - start) throw new FsError("EIO", `the server answered bytes ${wanted} of ${this.name} with ${bytes.length} bytes`);
     return bytes;
   }
 
@@ -82,8 +90,32 @@ async function request(url: string, range: string): Promise<Response> {
   try {
     return await fetch(url, { headers: { range } });
   } catch (error) {
-    throw new FsError("EIO", `${url} cannot be reached: ${error instanceof Error ? error.message : String(error)}`);
+    throw unreachable(url, error);
   }
+}
+
+async function bodyOf(response: Response, url: string): Promise<Uint8Array> {
+  try {
+    return new Uint8Array(await response.arrayBuffer());
+  } catch (error) {
+    throw unreachable(url, error);
+  }
+}
+
+/** A body that is not wanted must not go on coming. */
+async function discard(response: Response): Promise<void> {
+  await response.body?.cancel().catch(() => undefined);
+}
+
+function unreachable(url: string, error: unknown): FsError {
+  return new FsError("EIO", `${url} cannot be reached: ${error instanceof Error ? error.message : String(error)}`);
+}
+
+/** Which bytes of how many an answer holds; none, if it is no answer to a range request. */
+function rangeOf(response: Response): { range?: string; sizeBytes?: number } {
+  const [, range, size] = /^bytes (\d+-\d+)\/(\d+|\*)$/.exec(response.headers.get("content-range") ?? "") ?? [];
+  if (response.status !== 206 || range === undefined) return {};
+  return size === "*" ? { range } : { range, sizeBytes: Number(size) };
 }
 
 function versionOf(response: Response): string | null {

@@ -76,6 +76,11 @@ export interface AttributeChanges {
   readonly projid?: number | undefined;
 }
 
+export interface FileTimes {
+  readonly atime: Timespec;
+  readonly mtime: Timespec;
+}
+
 export interface XattrFlags {
   /** EEXIST, if it is there already. */
   readonly create?: boolean | undefined;
@@ -172,6 +177,11 @@ export abstract class Inode {
   abstract setxattr(name: Uint8Array, value: Uint8Array | undefined, flags: XattrFlags): Task<void>;
   /** Writes all of `data`, into memory; fsync makes it durable. Requires: i_rwsem(w). @throws FsError ENOSPC, EFBIG, EIO. */
   abstract write(offsetBytes: number, data: Uint8Array): Task<void>;
+  /**
+   * Writes all of a file that has neither bytes nor blocks, past the page cache, and sets its times. `data` goes on with zeroes up to the end of its last block.
+   * Requires: i_rwsem(w). @throws FsError ENOSPC, EFBIG, EIO.
+   */
+  abstract writeNew(data: Uint8Array, sizeBytes: number, times?: FileTimes): Task<void>;
   /** Requires: i_rwsem(w). @throws FsError EINVAL, EOPNOTSUPP, ENOSPC, EFBIG. */
   abstract fallocate(mode: number, offsetBytes: number, lengthBytes: number): Task<void>;
   /** The first byte at or behind an offset that is data or in a hole. @throws FsError ENXIO there is none. */

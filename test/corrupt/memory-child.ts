@@ -6,6 +6,9 @@ import { CLAIMS } from "./claims.js";
 import { contentsOf, exercise } from "./exercise.js";
 import { targetsOf } from "./targets.js";
 
+/** One more or less of a kind takes no more memory. */
+const PER_LAYOUT = 3;
+
 const peakBytes = (): number => process.resourceUsage().maxRSS * 1024;
 
 let runs = 0;
@@ -14,7 +17,8 @@ for (const name of ["extents-unchecked", "plain", "journal-unchecked"] as const)
   const pristine = fixtureImage(name);
   const contents = contentsOf(Ext4.openSync(new MemoryDevice(pristine, { readOnly: true })));
   const image = pristine.slice();
-  const targets = targetsOf(pristine);
+  const all = targetsOf(pristine);
+  const targets = all.filter((target) => all.filter(({ layout }) => layout === target.layout).indexOf(target) < PER_LAYOUT);
   for (let warm = 0; warm < 20; warm++) exercise(image, contents, {});
   beforeBytes ??= peakBytes();
   for (const { layout, at, sizeBytes } of targets) {

@@ -19,7 +19,7 @@ def data_ranges(fd, size):
 
 def main():
     theirs, ours = (os.open(path, os.O_RDONLY) for path in sys.argv[1:3])
-    ignored = [tuple(map(int, word.split("-"))) for word in sys.argv[3:]]
+    ignored = {offset for word in sys.argv[3:] for offset in range(*map(int, word.split("-")))}
     sizes = [os.fstat(fd).st_size for fd in (theirs, ours)]
     if sizes[0] != sizes[1]:
         print("size", *sizes)
@@ -32,7 +32,7 @@ def main():
                 continue
             for index in range(length):
                 offset = at + index
-                if a[index] != b[index] and not any(first <= offset < stop for first, stop in ignored):
+                if a[index] != b[index] and offset not in ignored:
                     print(offset, a[index], b[index])
                     shown += 1
                     if shown == SHOWN:

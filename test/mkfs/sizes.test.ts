@@ -21,7 +21,7 @@ const ROWS: readonly Row[] = [
   row("64M", "-t ext4 -E packed_meta_blocks=1"), row("10G", "-t ext4 -E packed_meta_blocks=1"), row("64M", "-t ext4 -E packed_meta_blocks=1 -O ^flex_bg"),
   // Journals in pieces: one level of an extent tree, two, three.
   row("1G", "-t ext4 -b 1024 -J size=200"), row("256M", "-t ext4 -b 1024 -g 256 -O ^flex_bg,^resize_inode -J size=64"),
-  row("600M", "-t ext4 -b 1024 -g 256 -O ^flex_bg,^resize_inode,^metadata_csum -J size=256"),
+  row("300M", "-t ext4 -b 1024 -g 256 -O ^flex_bg,^resize_inode,^metadata_csum -J size=85"),
 ];
 
 describe.runIf(hasMke2fs)("as mke2fs", () => {

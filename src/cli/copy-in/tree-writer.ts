@@ -7,14 +7,14 @@ import { FsError } from "../../lib/errno.js";
 import { compareBytes } from "../../lib/bytes.js";
 import type { Task } from "../../platform/node/index.js";
 import { createAt, linkAt, unlinkAt, withDirectory } from "../../vfs/change.js";
-import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type AttributeChanges, type Inode, type NewInode, type SuperBlock, type Timespec } from "../../vfs/inode.js";
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Inode, type NewInode, type SuperBlock, type Timespec } from "../../vfs/inode.js";
 import { Dentry, dentryPath, pathLookup, rootDentry, type LastName } from "../../vfs/namei.js";
 import { ROOT } from "../../vfs/permission.js";
 import type { Output } from "../output.js";
 import { humanSize, quoted } from "../text.js";
 import { isSocket } from "./host-source.js";
 import { ImageNode } from "./image-source.js";
-import type { SourceNode } from "./source.js";
+import type { DataRun, SourceNode } from "./source.js";
 
 export interface CopyInOptions {
   /** Directories, too; links are copied as links. */
@@ -30,6 +30,7 @@ export interface CopyInOptions {
 const PERMISSIONS = 0o7777;
 const BUFFER_BYTES = 1 << 20;
 const ACL_ACCESS = encode("system.posix_acl_access");
+const ACL_DEFAULT = encode("system.posix_acl_default");
 
 /** A directory that is being filled. */
 interface Level {
@@ -48,6 +49,8 @@ export class TreeWriter {
   private readonly linked = new Map<string, number>();
   private readonly leftOut = new Map<string, number>();
   private readonly umask: number;
+  /** The directory asked last, as files of one directory come one after the other; its own ACL is set when it is left. */
+  private aclDirectory: { readonly dir: Inode; readonly hasDefault: boolean } | undefined;
   private fileCount = 0;
   private byteCount = 0;
 
@@ -146,7 +149,7 @@ export class TreeWriter {
   private *leave(level: Level): Task<void> {
     this.levels.pop();
     try {
-      if (this.options.isArchive) yield* this.keepAttributes(level.node, level.dentry.d_inode);
+      if (this.options.isArchive) yield* this.keepAttributes(level.node, level.dentry.d_inode, level.dentry.d_parent.d_inode);
     } catch (error) {
       this.failed(error, level.node.path(), dentryPath(level.dentry));
     } finally {
@@ -183,7 +186,7 @@ export class TreeWriter {
     const target = (node.mode & S_IFMT) === S_IFLNK ? yield* node.readlink() : undefined;
     if (there !== undefined) yield* unlinkAt(place, ROOT);
     const inode = yield* this.create(node, place.dir, place.name, there === undefined, target);
-    if (this.options.isArchive) yield* this.keepAttributes(node, inode);
+    if (this.options.isArchive) yield* this.keepAttributes(node, inode, place.dir.d_inode);
     return inode;
   }
 
@@ -193,8 +196,9 @@ export class TreeWriter {
     const inode = reused ?? (yield* this.create(node, place.dir, place.name, there === undefined));
     try {
       if (reused !== undefined) yield* withDirectory(inode, () => inode.setattr({ sizeBytes: 0 }));
-      yield* this.copyData(node, inode);
-      if (this.options.isArchive) yield* this.keepAttributes(node, inode);
+      const isDone = reused === undefined && (yield* this.copyInOnePiece(node, inode));
+      if (!isDone) yield* this.copyData(node, inode);
+      if (this.options.isArchive) yield* this.keepAttributes(node, inode, place.dir.d_inode);
     } catch (error) {
       // Half a file must not look like a whole one.
       if (reused === undefined) yield* unlinkAt(place, ROOT);
@@ -223,6 +227,20 @@ export class TreeWriter {
     return yield* createAt({ dir, name, isPlain: true, isDotDot: false, mustBeDirectory: false }, wanted, ROOT, type === S_IFDIR);
   }
 
+  /** The fast way for what fits the buffer and has no holes. False: it must be copied otherwise. */
+  private *copyInOnePiece(node: SourceNode, inode: Inode): Task<boolean> {
+    const { sizeBytes } = node;
+    if (sizeBytes === 0 || sizeBytes > BUFFER_BYTES || !isWhole(yield* node.runs(), sizeBytes)) return false;
+    const { blockBytes } = this.fs;
+    const count = yield* node.read(0, this.buffer.subarray(0, sizeBytes));
+    if (count !== sizeBytes) return false;
+    const endBytes = Math.ceil(sizeBytes / blockBytes) * blockBytes;
+    this.buffer.fill(0, sizeBytes, endBytes);
+    yield* withDirectory(inode, () => inode.writeNew(this.buffer.subarray(0, endBytes), sizeBytes, this.options.isArchive ? this.timesOf(node) : undefined));
+    this.byteCount += sizeBytes;
+    return true;
+  }
+
   private *copyData(node: SourceNode, inode: Inode): Task<void> {
     if (node.sizeBytes === 0) return;
     const runs = yield* node.runs();
@@ -243,23 +261,26 @@ export class TreeWriter {
   /** @param isLoose blocks of zeroes are left out, as they may be holes. */
   private *write(inode: Inode, offsetBytes: number, data: Uint8Array, isLoose: boolean): Task<void> {
     if (!isLoose) return yield* withDirectory(inode, () => inode.write(offsetBytes, data));
-    const { blockBytes } = this.volume.fs;
+    const { blockBytes } = this.fs;
     for (let from = 0; from < data.length; from += blockBytes) {
       const block = data.subarray(from, from + blockBytes);
       if (block.some((byte) => byte !== 0)) yield* withDirectory(inode, () => inode.write(offsetBytes + from, block));
     }
   }
 
-  private *keepAttributes(node: SourceNode, inode: Inode): Task<void> {
-    yield* this.keepXattrs(node, inode);
-    const { mode, uid, gid } = node;
-    const isLink = (mode & S_IFMT) === S_IFLNK;
-    const changes: AttributeChanges = {
-      ...this.timesOf(node),
-      uid: inode.i_uid === uid ? undefined : uid, gid: inode.i_gid === gid ? undefined : gid,
-      mode: isLink || (inode.i_mode & PERMISSIONS) === (mode & PERMISSIONS) ? undefined : mode & PERMISSIONS,
-    };
-    yield* withDirectory(inode, () => inode.setattr(changes));
+  private *keepAttributes(node: SourceNode, inode: Inode, dir: Inode): Task<void> {
+    yield* this.keepXattrs(node, inode, yield* this.hasDefaultAcl(dir));
+    const { uid, gid } = node;
+    const { atime, mtime } = this.timesOf(node);
+    const mode = inode.isSymlink() ? undefined : node.mode & PERMISSIONS;
+    const isModeKept = mode === undefined || mode === (inode.i_mode & PERMISSIONS);
+    if (isModeKept && inode.i_uid === uid && inode.i_gid === gid && isSameTime(inode.i_atime, atime) && isSameTime(inode.i_mtime, mtime)) return;
+    yield* withDirectory(inode, () => inode.setattr({ mode: isModeKept ? undefined : mode, uid, gid, atime, mtime }));
+  }
+
+  private *hasDefaultAcl(dir: Inode): Task<boolean> {
+    if (this.aclDirectory?.dir !== dir) this.aclDirectory = { dir, hasDefault: (yield* dir.getxattr(ACL_DEFAULT)) !== undefined };
+    return this.aclDirectory.hasDefault;
   }
 
   private timesOf({ atime, mtime }: SourceNode): { atime: Timespec; mtime: Timespec } {
@@ -269,12 +290,15 @@ export class TreeWriter {
     return { atime: bounded, mtime: bounded };
   }
 
-  private *keepXattrs(node: SourceNode, inode: Inode): Task<void> {
+  /** @param isInheriting what the directory's default ACL gave to a new file is taken away: it is not the source's. */
+  private *keepXattrs(node: SourceNode, inode: Inode, isInheriting: boolean): Task<void> {
     const xattrs = yield* node.xattrs();
     for (const { name, value } of xattrs) yield* this.keepXattr(inode, name, value);
-    // What a directory's default ACL gave to a new file is not the source's.
-    if (inode.isSymlink() || xattrs.some(({ name }) => compareBytes(name, ACL_ACCESS) === 0)) return;
-    if ((yield* inode.getxattr(ACL_ACCESS)) !== undefined) yield* withDirectory(inode, () => inode.setxattr(ACL_ACCESS, undefined, {}));
+    if (!isInheriting || inode.isSymlink()) return;
+    for (const acl of [ACL_ACCESS, ACL_DEFAULT]) {
+      const isOwn = xattrs.some(({ name }) => compareBytes(name, acl) === 0);
+      if (!isOwn && (yield* inode.getxattr(acl)) !== undefined) yield* withDirectory(inode, () => inode.setxattr(acl, undefined, {}));
+    }
   }
 
   private *keepXattr(inode: Inode, name: Uint8Array, value: Uint8Array): Task<void> {
@@ -297,6 +321,11 @@ export class TreeWriter {
   }
 }
 
+function isWhole(runs: readonly DataRun[] | undefined, sizeBytes: number): boolean {
+  return runs?.length === 1 && runs[0]!.offsetBytes === 0 && runs[0]!.endBytes === sizeBytes;
+}
+
+const isSameTime = (a: Timespec, b: Timespec): boolean => a.sec === b.sec && a.nsec === b.nsec;
 const isDirectory = ({ mode }: SourceNode): boolean => (mode & S_IFMT) === S_IFDIR;
 const isRegular = ({ mode }: SourceNode): boolean => (mode & S_IFMT) === S_IFREG;
 const isSame = (node: SourceNode, inode: Inode): boolean => node instanceof ImageNode && node.inode === inode;

@@ -20,7 +20,7 @@ export async function cpIn(session: Session, sources: readonly string[], destina
   const target = await session.targetOf(destination);
   const access = hostAccess(options.isArchive);
   if (options.isArchive && access.native === undefined) out.note("extended attributes of the host's files are not copied: the package koffi is not installed");
-  const writer = new TreeWriter(target.volume.fs, destination.slice(0, -target.path.length), options, out);
+  const writer = new TreeWriter(target.volume.fs, destination.slice(0, -target.path.length - 1), options, out);
   for (const text of sources) {
     try {
       await copyOne(session, text, target, { writer, access, isFollowing: !options.isRecursive, isInto: sources.length > 1 });

@@ -8,9 +8,10 @@ import {
   renameSync, statSync, symlinkSync, unlinkSync, writeSync,
 } from "node:fs";
 import { FsError } from "../../lib/errno.js";
+import type { Ino } from "../../lib/numbers.js";
 import { loadNativeFs, type NativeFs } from "../../platform/node/native.js";
 import type { Task } from "../../sched/task.js";
-import { S_IFMT, type Inode } from "../../vfs/inode.js";
+import { S_IFMT, type Inode, type SuperBlock } from "../../vfs/inode.js";
 import { dentryPath, type Dentry } from "../../vfs/namei.js";
 import { walkTree } from "../../vfs/walk.js";
 import type { Output } from "../output.js";
@@ -38,23 +39,8 @@ export function isHostName(name: Uint8Array, platform: string = process.platform
 
 export interface Source {
   readonly dentry: Dentry;
-  /** The source names what is in a directory and not the directory: "/", or a path that ends in "/." */
-  readonly isContents: boolean;
-}
-
-/** @param isInto the destination must be a directory, as there are several sources. */
-export function* cp(source: Source, destination: string, isInto: boolean, options: CpOptions, out: Output): Task<void> {
-  const { dentry, isContents } = source;
-  if (destination === "-") return yield* cat(dentry.d_inode, (bytes) => out.bytes(bytes));
-  const isDirectory = existsSync(destination) && statSync(destination).isDirectory();
-  if (isInto && !isDirectory) throw new FsError("ENOTDIR", "several sources need a directory to go to", { path: destination });
-  const copy = new Copy(options, out);
-  const target = Buffer.from(destination);
-  try {
-    yield* copy.tree(dentry, isDirectory && !isContents ? Buffer.concat([target, SLASH, dentry.d_name]) : target, isDirectory && isContents);
-  } finally {
-    copy.finish();
-  }
+  /** The last part of the path as it was given, under which it goes into a directory. Empty: what is in it goes there. */
+  readonly name: Uint8Array;
 }
 
 /** A file on the host that later names of its inode are linked to, and how to know it again. */
@@ -66,13 +52,14 @@ function identityOf(path: Buffer): string | undefined {
   return stats === undefined ? undefined : `${stats.dev} ${stats.ino} ${Number(stats.mode) & S_IFMT}`;
 }
 
-class Copy {
+/** One run of cp: what it remembers of its earlier sources, and of what the host did not take. */
+export class Copy {
   private readonly native: NativeFs | undefined;
   private readonly isArchive: boolean;
   private readonly keepsOwners: boolean;
   private readonly umask: number;
-  /** Where a file with several links was put, by its inode in the image. */
-  private readonly linked = new Map<number, HostFile>();
+  /** Where a file with several links was put, by its image and its inode there. */
+  private readonly linked = new Map<SuperBlock, Map<Ino, HostFile>>();
   private readonly leftOut = new Map<string, number>();
   private readonly small = new Uint8Array(SMALL_BYTES);
   private fileCount = 0;
@@ -88,8 +75,18 @@ class Copy {
     if (!this.isArchive) process.umask(this.umask);
   }
 
+  /** @param isInto the destination must be a directory, as there are several sources. */
+  *from({ dentry, name }: Source, destination: string, isInto: boolean): Task<void> {
+    if (destination === "-") return yield* cat(dentry.d_inode, (bytes) => this.out.bytes(bytes));
+    const isDirectory = existsSync(destination) && statSync(destination).isDirectory();
+    if (isInto && !isDirectory) throw new FsError("ENOTDIR", "several sources need a directory to go to", { path: destination });
+    const target = Buffer.from(destination);
+    const isInDirectory = isDirectory && name.length > 0;
+    yield* this.tree(dentry, isInDirectory ? Buffer.concat([target, SLASH, name]) : target, isDirectory && !isInDirectory);
+  }
+
   /** Copies `top` to `target`. `isThere`: the target is a directory that is to be filled. */
-  *tree(top: Dentry, target: Buffer, isThere: boolean): Task<void> {
+  private *tree(top: Dentry, target: Buffer, isThere: boolean): Task<void> {
     const inode = top.d_inode;
     if (inode.isDirectory() && this.options.recursive !== true && !this.isArchive) {
       throw new FsError("EISDIR", "a directory is copied with -r or -a", { path: quoted(dentryPath(top)) });
@@ -140,12 +137,14 @@ class Copy {
     else if (!this.createSpecial(inode, path)) return;
     if (!keepsLinks) return;
     const identity = identityOf(path);
-    if (identity !== undefined) this.linked.set(inode.i_ino, { path, identity });
+    if (identity === undefined) return;
+    if (!this.linked.has(inode.i_sb)) this.linked.set(inode.i_sb, new Map());
+    this.linked.get(inode.i_sb)!.set(inode.i_ino, { path, identity });
   }
 
   /** The copy that a further name is to be linked to, if it still is where it was put: a directory that has a name twice may have put something else over it. */
   private earlierCopy(inode: Inode): Buffer | undefined {
-    const copy = this.linked.get(inode.i_ino);
+    const copy = this.linked.get(inode.i_sb)?.get(inode.i_ino);
     // Elsewhere link(2) may follow a symbolic link, and make a name in the copy for a file outside.
     if (copy === undefined || (inode.isSymlink() && process.platform !== "linux")) return undefined;
     return identityOf(copy.path) === copy.identity ? copy.path : undefined;

@@ -132,7 +132,7 @@ function* overwrite(target: Target): Task<MkfsResult> {
   try {
     const room = yield* roomIn(target, device);
     const found = force > 0 ? undefined : yield* findSignature(room);
-    if (found !== undefined) throw new FsError("EEXIST", `it holds a ${found}; -F overwrites it`, { path: image });
+    if (found !== undefined) throw new FsError("EEXIST", `it is not empty (${found}); -F overwrites it`, { path: image });
     sizeBytes = stats.isFile() && target.partition === undefined ? Math.max(room.sizeBytes, given.sizeBytes ?? 0) : room.sizeBytes;
   } finally {
     yield* device.close();

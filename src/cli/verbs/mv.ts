@@ -35,14 +35,8 @@ function move(volume: Volume, from: string, to: string, mayReplace: boolean): bo
   const source = volume.lstatSync(from);
   const there = volume.lstatSync(to.replace(/(?<=.)\/+$/, ""), { throwIfNoEntry: false });
   if (there !== undefined && !mayReplace) return false;
-  if (there !== undefined && there.ino === source.ino) {
-    if (volume.realpathSync(parentOf(from)) === volume.realpathSync(parentOf(to)) && lastName(from) === lastName(to)) throw new FsError("EINVAL", "both are one file", { path: from, dest: to });
-    // Two names of one file: a rename would leave both.
-    volume.unlinkSync(from);
-    return true;
-  }
+  // Two names of one file: a rename would do nothing.
+  if (there !== undefined && there.ino === source.ino) throw new FsError("EINVAL", "both are one file", { path: from, dest: to });
   volume.renameSync(from, to);
   return true;
 }
-
-const parentOf = (path: string): string => path.replace(/\/+$/, "").replace(/[^/]*$/, "") || "/";
