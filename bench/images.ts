@@ -34,6 +34,12 @@ function makeImage(sizeBytes: number, options: readonly string[], fill: (folder:
   return image;
 }
 
+/** Makes `image` an empty filesystem, all of which is written: a kernel that mounts it has nothing left to prepare. */
+export function makeEmptyImage(image: string, sizeMib: number, inodeCount: number): void {
+  writeFileSync(image, "");
+  run("mke2fs", ["-q", "-F", "-t", "ext4", "-N", String(inodeCount), "-E", "lazy_itable_init=0,lazy_journal_init=0", image, `${sizeMib}M`]);
+}
+
 /** One file, /big. */
 export function bigFileImage(mib: number): string {
   return makeImage(Math.ceil(mib * 1.1 + 64) * MIB, [], (folder) => {

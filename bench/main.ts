@@ -21,6 +21,9 @@ function show({ title, amount, unit }: Comparison, results: readonly Result[]): 
   }
 }
 
+// What was made is cleaned up when the process exits, which a signal alone does not bring about.
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
+
 const words = process.argv.slice(2);
 const names = words.filter((word) => !word.startsWith("--"));
 const unknown = names.filter((name) => BENCHMARKS[name] === undefined);

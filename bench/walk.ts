@@ -1,7 +1,7 @@
 /** Walking a tree and asking for each entry's attributes: debugfs lists the same directories one by one, as it has no walk of its own; the kernel walks a fresh mount, so that nothing is cached but the image. */
 import { lstatSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Ext4 } from "ext4";
+import { Ext4, rootDentry, walkTree } from "ext4";
 import { canMount, run, temporaryFolder, withMount } from "../test/support/host.js";
 import { treeImage } from "./images.js";
 import type { Comparison, Contender } from "./measure.js";
@@ -15,6 +15,20 @@ function walk(fs: { readdirSync(path: string): string[]; lstatSync(path: string)
     count++;
     if (fs.lstatSync(child).isDirectory()) count += walk(fs, child);
   }
+  return count;
+}
+
+/** The same by inode, with no name looked up. */
+function walkByInode(image: string): number {
+  const volume = Ext4.openSync(image);
+  let count = -1; // the root is no entry
+  volume.runSync(walkTree(rootDentry(volume.fs.root), {
+    *enter({ d_inode }) {
+      yield* d_inode.getattr();
+      count++;
+    },
+  }));
+  volume.closeSync();
   return count;
 }
 
@@ -32,6 +46,7 @@ export function walking({ fileCount, rounds }: Scale): Comparison[] {
       check(timed(() => walk(volume, "/")));
       volume.closeSync();
     } },
+    { name: "walkTree and getattr", target: 1, round: (timed) => check(timed(() => walkByInode(image))) },
   ];
   if (canMount) {
     contenders.push({ name: "Node's fs on a kernel mount", round: (timed) => {

@@ -1,9 +1,10 @@
 /** Making many small files one by one, to where they are on disk: through the API, and through a kernel's loop mount with Node's own fs. */
 import type * as NodeFs from "node:fs";
-import { closeSync, fsyncSync, mkdirSync, openSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { Ext4 } from "ext4";
 import { canMount, run, temporaryFolder, withMount } from "../test/support/host.js";
+import { makeEmptyImage } from "./images.js";
 import type { Comparison, Contender } from "./measure.js";
 import type { Scale } from "./scale.js";
 
@@ -25,10 +26,7 @@ function createAll(fs: WorkFs, root: string, count: number): void {
 
 export function creating({ createCount }: Scale): Comparison[] {
   const image = join(temporaryFolder(), "image");
-  const make = (): void => {
-    writeFileSync(image, "");
-    run("mke2fs", ["-q", "-F", "-t", "ext4", "-N", String(createCount * 2), image, `${Math.ceil((createCount * 5) / 1024) * 2 + 128}M`]);
-  };
+  const make = (): void => makeEmptyImage(image, Math.ceil((createCount * 5) / 1024) * 2 + 128, createCount * 2);
   const contenders: Contender[] = [];
   if (canMount) {
     contenders.push({ name: "Node's fs on a kernel mount, with sync", round: (timed) => {

@@ -29,6 +29,13 @@ export function checkInteger(value: unknown, name: string, least: number, most =
   throw argumentError("ERR_OUT_OF_RANGE", `The value of "${name}" is out of range. It must be an integer >= ${least} && <= ${most}. Received ${value}`);
 }
 
+/** Where a stream begins, and the last byte that it gives. @throws TypeError, RangeError as Node's. */
+export function streamRange({ start = 0, end = Infinity }: { start?: number | undefined; end?: number | undefined }): { start: number; end: number } {
+  checkInteger(start, "start", 0);
+  if (end !== Infinity) checkInteger(end, "end", start);
+  return { start, end };
+}
+
 function isUrl(path: unknown): path is UrlLike {
   return typeof path === "object" && path !== null && "href" in path && "protocol" in path && "hostname" in path && "pathname" in path;
 }

@@ -5,12 +5,12 @@
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { createRequire } from "node:module";
 import { FsError } from "../lib/errno.js";
-import { FileDevice, Scheduler, type Task, type Volume } from "../platform/node/index.js";
+import { openDevice, runAsync, Scheduler, type Task, type Volume } from "../platform/node/index.js";
 import type { Ext4Inode } from "../ext4/inode.js";
 import { UsageError, type GlobalOptions } from "./operand.js";
 import type { Output } from "./output.js";
 import { withDashes } from "./dashes.js";
-import { finish, report, Session } from "./session.js";
+import { finish, ofImage, report, Session } from "./session.js";
 import { cat } from "./verbs/cat.js";
 import { df, type DfOptions } from "./verbs/df.js";
 import { du, type DuOptions } from "./verbs/du.js";
@@ -42,6 +42,7 @@ const program = new Command("ext4")
   .option("--noload", "leave a dirty journal alone: the state at some moment before the crash")
   .option("--journal <device>", "the device of an external journal")
   .configureHelp({ showGlobalOptions: true })
+  .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, "ext4: ")) })
   .addHelpText("after", `
 Examples:
   ext4 ls -la disk.img:/etc             ext4 cp -a disk.img:/ out/
@@ -169,9 +170,13 @@ verb("lsattr", "show the flags that chattr sets", "  ext4 lsattr disk.img:/home\
 
 verb("partitions", "list the partitions of a disk image", "  ext4 partitions disk.img")
   .argument("<image>")
-  .action((image: string) => {
+  .action(async (image: string) => {
     const out = session.output("partitions");
-    new Scheduler().runSync(partitions(FileDevice.open(image), out));
+    try {
+      await runAsync(partitions(await openDevice(image), out));
+    } catch (error) {
+      throw ofImage(image, error);
+    }
     finish(out);
   });
 

@@ -50,7 +50,7 @@ export class Session {
       for (const warning of volume.fs.warnings) process.stderr.write(`ext4: ${image}: ${warning.message}\n`);
       return volume;
     } catch (error) {
-      throw error instanceof Error ? Object.assign(error, { image }) : error;
+      throw ofImage(image, error);
     }
   }
 
@@ -121,6 +121,11 @@ async function openVolume(operand: Operand, options: GlobalOptions, access: Acce
 function writingOptions(): OpenOptions {
   const timeSec = fixedTimeSec();
   return { readOnly: false, credentials: { umask: process.umask() }, ...(timeSec === undefined ? {} : { clock: new ManualClock(timeSec) }) };
+}
+
+/** The error of an image that cannot be used at all: the program's last words name it. */
+export function ofImage(image: string, error: unknown): unknown {
+  return error instanceof Error ? Object.assign(error, { image }) : error;
 }
 
 export function isRemote(operand: Operand): boolean {

@@ -31,8 +31,8 @@ export function* readBlocks(fs: Ext4, inode: Ext4Inode, offsetBytes: number, int
   }
   const bytes = into.subarray(0, wanted);
   const bios: Bio[] = [];
-  if (inode.i_mapping.isEmpty) yield* addRequests(fs, inode, offsetBytes, bytes, bios);
-  else yield* readCached(fs, inode, offsetBytes, bytes, bios);
+  if (inode.hasPages) yield* readCached(fs, inode, offsetBytes, bytes, bios);
+  else yield* addRequests(fs, inode, offsetBytes, bytes, bios);
   if (bios.length > 0) yield* fs.device.submit(bios);
   return wanted;
 }

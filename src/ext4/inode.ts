@@ -68,9 +68,8 @@ export class Ext4Inode extends Inode {
   private locks: InodeLocks | undefined;
   /** The operation that used it last, by number. [the filesystem] */
   lastUsed = 0;
-  /** Clusters of the file for which space is promised, but not yet chosen. [i_rwsem and i_writeback] */
-  readonly delayedClusters = new Set<number>();
   private mapping: AddressSpace | undefined;
+  private delayed: Set<number> | undefined;
   /** Start value of the checksums of the inode and of all blocks that only it leads to. */
   readonly csumSeed: number;
 
@@ -94,7 +93,11 @@ export class Ext4Inode extends Inode {
 
   /** The file's data in memory. Most inodes have none: it is made when first asked for. */
   get i_mapping(): AddressSpace { return this.mapping ??= new AddressSpace(this.i_sb.pageCache, this.i_sb.blockBytes, this); }
+  get hasPages(): boolean { return this.mapping?.isEmpty === false; }
   get hasDirtyPages(): boolean { return this.mapping?.isDirty === true; }
+
+  /** Clusters of the file for which space is promised, but not yet chosen. [i_rwsem and i_writeback] */
+  get delayedClusters(): Set<number> { return this.delayed ??= new Set(); }
 
   /** What is dirty is lost. */
   dropPages(): void {

@@ -6,11 +6,11 @@ import { ext4_xattr_ibody_header, EXT4_XATTR_MAGIC } from "../format/xattr.js";
 import type { Ino } from "../lib/numbers.js";
 import { encode } from "../lib/utf8.js";
 import { viewOf } from "../lib/view.js";
+import { S_IFDIR } from "../vfs/inode.js";
 import type { Draft } from "./draft.js";
 import { allocateFile, blockOf, type FileMap } from "./file-map.js";
 import { newInode } from "./inode.js";
 
-const S_IFDIR = 0o040000;
 const FT_DIR = 2;
 const LOST_AND_FOUND = encode("lost+found");
 const LOST_AND_FOUND_BYTES = 16384;

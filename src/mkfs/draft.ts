@@ -7,7 +7,8 @@ import { ext4_super_block as S } from "../format/superblock.js";
 import type { Ino, Pblk } from "../lib/numbers.js";
 import type { BlockSpace, Run } from "./block-space.js";
 import { FIRST_INO, type Geometry } from "./geometry.js";
-import { tooSmall, type MkfsParameters } from "./parameters.js";
+import { tooSmall } from "./options.js";
+import type { MkfsParameters } from "./parameters.js";
 import { needBitmaps, type Groups } from "./placement.js";
 
 /** Bytes for one block or several in a row. */

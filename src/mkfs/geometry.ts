@@ -2,10 +2,10 @@
  * How many of everything: groups, inodes in each, blocks of descriptors and those kept for more of them. Pure arithmetic; the numbers depend on each other, so a choice
  * that does not work out is taken back and the count starts again. Source: the format's limits, and what mke2fs was seen to do.
  */
-import type { FeatureName, FeatureSet } from "./features.js";
-import { MkfsOptionError } from "./options.js";
-import { tooSmall, type MkfsParameters } from "./parameters.js";
 import { TWO_32 } from "../lib/numbers.js";
+import type { FeatureName, FeatureSet } from "./features.js";
+import { MkfsOptionError, tooSmall } from "./options.js";
+import type { MkfsParameters } from "./parameters.js";
 
 /** Counts of a descriptor's lower half have 16 bits, and bitmaps are handled in bytes. */
 const GROUP_CLUSTERS_MAX = 2 ** 16 - 8;

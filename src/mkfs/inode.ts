@@ -1,12 +1,11 @@
 /** Inodes of a new filesystem. */
 import { inodeChecksum, inodeSeed } from "../format/checksum.js";
 import { RO_COMPAT } from "../format/features.js";
-import { encodeTime, ext4_inode as I } from "../format/inode.js";
+import { encodeTime, EXT4_GOOD_OLD_INODE_BYTES, ext4_inode as I } from "../format/inode.js";
 import { TWO_32, type Ino } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
 import type { Draft } from "./draft.js";
 import type { FileMap } from "./file-map.js";
-import { INODE_BYTES_OLD } from "./parameters.js";
 
 const SECTOR_BYTES = 512;
 /** A file of so many bytes needs the feature large_file. */
@@ -41,9 +40,9 @@ export function newInode(draft: Draft, fields: InodeFields): Uint8Array {
   I.i_blocks_lo.set(view, 0, sectors % TWO_32);
   I.i_blocks_high.set(view, 0, Math.floor(sectors / TWO_32));
   I.i_block.set(view, 0, map.root);
-  if (record.length > INODE_BYTES_OLD) {
+  if (record.length > EXT4_GOOD_OLD_INODE_BYTES) {
     const { seconds, extra } = encodeTime({ sec: draft.parameters.options.timeSec, nsec: 0 });
-    I.i_extra_isize.set(view, 0, I.$.size - INODE_BYTES_OLD);
+    I.i_extra_isize.set(view, 0, I.$.size - EXT4_GOOD_OLD_INODE_BYTES);
     I.i_crtime.set(view, 0, seconds);
     for (const name of ["i_crtime_extra", "i_atime_extra", "i_ctime_extra", "i_mtime_extra"] as const) I[name].set(view, 0, extra);
   }
@@ -63,6 +62,6 @@ export function setInodeChecksum(draft: Draft, ino: Ino, record: Uint8Array): vo
   const view = viewOf(record);
   const sum = inodeChecksum(record, inodeSeed(draft.sb.csumSeed, ino, I.i_generation.get(view, 0)));
   I.i_checksum_lo.set(view, 0, sum % 0x1_0000);
-  const hasHi = record.length > INODE_BYTES_OLD && I.i_checksum_hi.at + I.i_checksum_hi.size <= INODE_BYTES_OLD + I.i_extra_isize.get(view, 0);
+  const hasHi = record.length > EXT4_GOOD_OLD_INODE_BYTES && I.i_checksum_hi.at + I.i_checksum_hi.size <= EXT4_GOOD_OLD_INODE_BYTES + I.i_extra_isize.get(view, 0);
   if (hasHi) I.i_checksum_hi.set(view, 0, Math.floor(sum / 0x1_0000));
 }

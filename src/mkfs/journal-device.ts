@@ -1,5 +1,6 @@
 /** Devices that are a journal for a filesystem elsewhere: making one, and giving one to a filesystem. */
 import { flush, readBytes, writeBytes, type BlockDevice } from "../block/device.js";
+import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "../ext4/superblock.js";
 import { CorruptionError } from "../format/corruption.js";
 import { featureNames, INCOMPAT } from "../format/features.js";
 import { JBD2_MAGIC_NUMBER, JBD2_MIN_JOURNAL_BLOCKS, journal_superblock_s as JS, JOURNAL_SUPERBLOCK_BYTES } from "../format/jbd2.js";
@@ -7,12 +8,11 @@ import { EXT4_SUPER_MAGIC, ext4_super_block as S } from "../format/superblock.js
 import { FsError } from "../lib/errno.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
-import { SUPERBLOCK_AT } from "../ext4/superblock.js";
 import { featureWords } from "./features.js";
 import { journalSuperblock } from "./journal.js";
-import type { ExternalJournal, MkfsPlan } from "./options.js";
-import { tooSmall, type MkfsParameters } from "./parameters.js";
-import { encodeJournalDeviceSuperblock, SUPERBLOCK_BYTES, superblockCopy } from "./superblock.js";
+import { tooSmall, type ExternalJournal, type MkfsPlan } from "./options.js";
+import type { MkfsParameters } from "./parameters.js";
+import { encodeJournalDeviceSuperblock, superblockCopy } from "./superblock.js";
 
 const UUID_BYTES = 16;
 const USERS_MAX = JS.s_users.size / UUID_BYTES;

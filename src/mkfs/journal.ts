@@ -7,6 +7,7 @@ import { JBD2_MAGIC_NUMBER, JBD2_MIN_JOURNAL_BLOCKS, JBD2_SUPERBLOCK_V2, journal
 import { ext4_super_block as S } from "../format/superblock.js";
 import type { Pblk } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
+import { S_IFREG } from "../vfs/inode.js";
 import type { Draft } from "./draft.js";
 import { allocateFile, blockOf } from "./file-map.js";
 import { newInode } from "./inode.js";
@@ -15,7 +16,6 @@ import { amountInBlocks, type MkfsParameters } from "./parameters.js";
 import { endOf } from "./placement.js";
 import { setInternalJournal } from "./superblock.js";
 
-const S_IFREG = 0o100000;
 const JOURNAL_BLOCKS_MAX = 10_240_000;
 /** Of the length that a journal has by default, for fast commits, where nothing else was asked. */
 const FAST_COMMIT_PART = 64;

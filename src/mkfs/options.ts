@@ -108,6 +108,11 @@ export class MkfsOptionError extends FsError {
   }
 }
 
+/** The filesystem's own structures do not fit. */
+export function tooSmall(what: string): FsError {
+  return new FsError("ENOSPC", `the filesystem is too small for ${what}`);
+}
+
 /** What was made. */
 export interface MkfsResult {
   /** Names, as dumpe2fs prints them. */

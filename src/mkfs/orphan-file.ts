@@ -3,13 +3,13 @@ import { inodeSeed, orphanBlockChecksum } from "../format/checksum.js";
 import { EXT4_ORPHAN_BLOCK_MAGIC, ext4_orphan_block_tail } from "../format/orphan.js";
 import { ext4_super_block as S } from "../format/superblock.js";
 import { viewOf } from "../lib/view.js";
+import { S_IFREG } from "../vfs/inode.js";
 import type { Draft } from "./draft.js";
 import { allocateFile, blockOf } from "./file-map.js";
 import { newInode } from "./inode.js";
 import { MkfsOptionError } from "./options.js";
 import { amountInBlocks } from "./parameters.js";
 
-const S_IFREG = 0o100000;
 /** Linux takes no longer one. */
 const ORPHAN_BLOCKS = { min: 32, max: 512 } as const;
 /** One block for so many of the filesystem. */

@@ -2,15 +2,14 @@
  * From options to numbers: the profile's defaults, what overrides them, and the limits that each value has. What comes out is consistent as far as it can be without
  * laying the filesystem out.
  */
+import { EXT4_GOOD_OLD_INODE_BYTES } from "../format/inode.js";
 import { crc32c } from "../lib/crc32c.js";
-import { FsError } from "../lib/errno.js";
 import { TWO_32 } from "../lib/numbers.js";
 import { encode } from "../lib/utf8.js";
 import { checkFeatures, editFeatures, type FeatureSet } from "./features.js";
 import { MkfsOptionError, QUOTA_TYPES, type Amount, type MkfsOptions, type QuotaType } from "./options.js";
 import { PAGE_BYTES, profileFor } from "./profile.js";
 
-export const INODE_BYTES_OLD = 128;
 const BLOCK_BYTES = { min: 1024, max: 65536 } as const;
 const CLUSTER_BYTES = { min: 2048, max: 2 ** 28 } as const;
 const CLUSTER_BLOCKS_DEFAULT = 16;
@@ -19,6 +18,8 @@ const GROUP_BLOCKS_MIN = 256;
 const FLEX_GROUPS_DEFAULT = 16;
 const RESERVED_PERCENT = { default: 5, max: 50 } as const;
 const MMP_INTERVAL_SEC = { default: 5, max: 300 } as const;
+/** The year 2446: what an inode's times hold. */
+const TIME_SEC_MAX = 2 ** 33 + 2 ** 32 + 2 ** 31 - 1;
 const NOT_FOR_HURD = ["filetype", "huge_file", "metadata_csum", "ea_inode", "casefold"] as const;
 
 export interface MkfsParameters {
@@ -55,6 +56,7 @@ export function amountInBlocks(amount: Amount, blockBytes: number): number {
 /** @throws MkfsOptionError. */
 export function resolveParameters(options: MkfsOptions, deviceBytes: number): MkfsParameters {
   const sizeBytes = sizeOf(options, deviceBytes);
+  checkNumbers(options);
   const notes: string[] = [];
   const profile = profileFor(options, sizeBytes);
   const blockBytes = blockSize(options, profile.blockBytes);
@@ -64,8 +66,9 @@ export function resolveParameters(options: MkfsOptions, deviceBytes: number): Mk
   const clusterBytes = clusterSize(options, features, blockBytes);
   const inodeBytes = inodeSize(options, features, profile.inodeBytes, blockBytes);
   const revision = options.revision ?? 1;
-  if (inodeBytes === INODE_BYTES_OLD && !isJournalDevice && options.creatorOs !== "hurd") notes.push("inodes of 128 bytes cannot hold dates after 2038");
-  const reservedPercent = checkedRange("reservedPercent", options.reservedPercent ?? RESERVED_PERCENT.default, 0, RESERVED_PERCENT.max);
+  if (inodeBytes === EXT4_GOOD_OLD_INODE_BYTES && !isJournalDevice && options.creatorOs !== "hurd") notes.push("inodes of 128 bytes cannot hold dates after 2038");
+  const { reservedPercent = RESERVED_PERCENT.default } = options;
+  if (!(reservedPercent >= 0 && reservedPercent <= RESERVED_PERCENT.max)) throw new MkfsOptionError("reservedPercent", `${reservedPercent} is not in 0 .. ${RESERVED_PERCENT.max}`);
   checkGroupBlocks(options, blockBytes);
   const ratioBytes = options.inodeRatioBytes === undefined
     ? Math.max(profile.inodeRatioBytes, clusterBytes)
@@ -92,16 +95,24 @@ function sizeOf(options: MkfsOptions, deviceBytes: number): number {
   return sizeBytes;
 }
 
+/** Those that go into a field as they are. */
+function checkNumbers({ timeSec, strideBlocks, stripeWidthBlocks, rootOwner }: MkfsOptions): void {
+  checkedRange("timeSec", timeSec, 0, TIME_SEC_MAX);
+  checkedRange("strideBlocks", strideBlocks ?? 0, 0, 0xffff);
+  checkedRange("stripeWidthBlocks", stripeWidthBlocks ?? 0, 0, TWO_32 - 1);
+  for (const id of [rootOwner?.uid ?? 0, rootOwner?.gid ?? 0]) checkedRange("rootOwner", id, 0, TWO_32 - 1);
+}
+
 function blockSize(options: MkfsOptions, profileBytes: number): number {
   const { blockBytes, blockBytesMin } = options;
   if (blockBytes !== undefined) return checkedPower("blockBytes", blockBytes, BLOCK_BYTES.min, BLOCK_BYTES.max);
   return blockBytesMin === undefined ? profileBytes : Math.max(profileBytes, checkedPower("blockBytesMin", blockBytesMin, BLOCK_BYTES.min, BLOCK_BYTES.max));
 }
 
-function chooseFeatures(options: MkfsOptions, fromProfile: ReadonlySet<string>, blockBytes: number, blocksCount: number): FeatureSet {
-  const features = new Set(fromProfile) as Set<FeatureSet extends ReadonlySet<infer Name> ? Name : never>;
+function chooseFeatures(options: MkfsOptions, fromProfile: FeatureSet, blockBytes: number, blocksCount: number): FeatureSet {
+  const features = new Set(fromProfile);
   editFeatures(features, options.features ?? "");
-  if (features.has("journal_dev")) return new Set(["journal_dev", "metadata_csum"].filter((name) => features.has(name as "journal_dev"))) as FeatureSet;
+  if (features.has("journal_dev")) return new Set((["journal_dev", "metadata_csum"] as const).filter((name) => features.has(name)));
   if (checkedRange("revision", options.revision ?? 1, 0, 1) === 0) features.clear();
   if (options.creatorOs === "hurd") for (const name of NOT_FOR_HURD) features.delete(name);
   if (options.hasJournal === true || options.journalBytes !== undefined || options.externalJournal !== undefined) features.add("has_journal");
@@ -128,12 +139,12 @@ function clusterSize(options: MkfsOptions, features: FeatureSet, blockBytes: num
 
 function inodeSize(options: MkfsOptions, features: FeatureSet, profileBytes: number, blockBytes: number): number {
   if (options.revision === 0) {
-    if ((options.inodeBytes ?? INODE_BYTES_OLD) !== INODE_BYTES_OLD) throw new MkfsOptionError("inodeBytes", "inodes of revision 0 have 128 bytes");
-    return INODE_BYTES_OLD;
+    if ((options.inodeBytes ?? EXT4_GOOD_OLD_INODE_BYTES) !== EXT4_GOOD_OLD_INODE_BYTES) throw new MkfsOptionError("inodeBytes", "inodes of revision 0 have 128 bytes");
+    return EXT4_GOOD_OLD_INODE_BYTES;
   }
-  const inodeBytes = checkedPower("inodeBytes", options.inodeBytes ?? profileBytes, INODE_BYTES_OLD, blockBytes);
-  const greedy = inodeBytes === INODE_BYTES_OLD ? (["inline_data", "project"] as const).find((name) => features.has(name)) : undefined;
-  if (greedy !== undefined) throw new MkfsOptionError("inodeBytes", `the feature ${greedy} needs inodes of more than ${INODE_BYTES_OLD} bytes`);
+  const inodeBytes = checkedPower("inodeBytes", options.inodeBytes ?? profileBytes, EXT4_GOOD_OLD_INODE_BYTES, blockBytes);
+  const greedy = inodeBytes === EXT4_GOOD_OLD_INODE_BYTES ? (["inline_data", "project"] as const).find((name) => features.has(name)) : undefined;
+  if (greedy !== undefined) throw new MkfsOptionError("inodeBytes", `the feature ${greedy} needs inodes of more than ${EXT4_GOOD_OLD_INODE_BYTES} bytes`);
   return inodeBytes;
 }
 
@@ -180,16 +191,11 @@ function checkedText(option: "label" | "lastMounted", text: string | undefined, 
 }
 
 function checkedRange(option: keyof MkfsOptions, value: number, min: number, max: number): number {
-  if (!(value >= min && value <= max)) throw new MkfsOptionError(option, `${value} is not in ${min} .. ${max}`);
+  if (!(value >= min && value <= max && Number.isInteger(value))) throw new MkfsOptionError(option, `${value} is not a whole number in ${min} .. ${max}`);
   return value;
 }
 
 function checkedPower(option: keyof MkfsOptions, value: number, min: number, max: number): number {
   if (!(value >= min && value <= max && Number.isInteger(Math.log2(value)))) throw new MkfsOptionError(option, `${value} is not a power of two in ${min} .. ${max}`);
   return value;
-}
-
-/** @throws FsError ENOSPC the filesystem's own structures do not fit. */
-export function tooSmall(what: string): FsError {
-  return new FsError("ENOSPC", `the filesystem is too small for ${what}`);
 }

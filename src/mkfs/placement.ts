@@ -6,7 +6,7 @@ import { descBlocksIn, groupOfBlock, hasSuper, inodeTableBlocks, superblockOf } 
 import type { Superblock } from "../ext4/superblock.js";
 import type { GroupNo, Pblk } from "../lib/numbers.js";
 import { BlockSpace } from "./block-space.js";
-import { tooSmall } from "./parameters.js";
+import { tooSmall } from "./options.js";
 
 /** All groups, by number; a typed array each, as there may be millions. */
 export interface Groups {

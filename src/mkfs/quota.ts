@@ -6,12 +6,12 @@ import {
 import { ext4_super_block as S } from "../format/superblock.js";
 import type { Ino } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
+import { S_IFREG } from "../vfs/inode.js";
 import type { Draft } from "./draft.js";
 import { allocateFile, blockOf } from "./file-map.js";
 import { newInode } from "./inode.js";
 import type { QuotaType } from "./options.js";
 
-const S_IFREG = 0o100000;
 const GRACE_SEC = 7 * 24 * 3600;
 const SECTOR_BYTES = 512;
 

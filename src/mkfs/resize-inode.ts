@@ -5,12 +5,11 @@
 import { descBlocks, inodeTableBlocks, superblockOf } from "../ext4/groups.js";
 import { EXT4_NDIR_BLOCKS, EXT4_RESIZE_INO, ext4_inode } from "../format/inode.js";
 import { viewOf } from "../lib/view.js";
+import { S_IFREG } from "../vfs/inode.js";
 import type { Draft } from "./draft.js";
 import { newInode } from "./inode.js";
 import { MkfsOptionError } from "./options.js";
 import { backupGroups } from "./placement.js";
-
-const S_IFREG = 0o100000;
 
 export function addResizeInode(draft: Draft): void {
   const { sb, geometry: { reservedDescBlocks } } = draft;

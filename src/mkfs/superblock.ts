@@ -1,7 +1,8 @@
 /** The superblock of a new filesystem. It is written into bytes early, as everything that follows is laid out by what it says; counts and inode numbers come later. */
+import { SUPERBLOCK_BYTES } from "../ext4/superblock.js";
 import { superblockChecksum } from "../format/checksum.js";
 import { EXT2_FLAGS_SIGNED_HASH, EXT2_FLAGS_TEST_FILESYS, EXT4_SUPER_MAGIC, EXT4_VALID_FS, ext4_super_block as S, setSuperblockTime } from "../format/superblock.js";
-import { ext4_inode } from "../format/inode.js";
+import { EXT4_GOOD_OLD_INODE_BYTES, ext4_inode } from "../format/inode.js";
 import { TWO_32 } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
 import { featureWords, type FeatureSet } from "./features.js";
@@ -9,7 +10,6 @@ import { FIRST_INO, type Geometry } from "./geometry.js";
 import { CREATOR_SYSTEMS, ERRORS_BEHAVIOURS, MkfsOptionError } from "./options.js";
 import type { MkfsParameters } from "./parameters.js";
 
-export const SUPERBLOCK_BYTES = S.$.size;
 /** user_xattr and acl. */
 const DEFAULT_MOUNT_OPTIONS = 0xc;
 const HASH_HALF_MD4 = 1;
@@ -48,8 +48,8 @@ function encodeIdentity(parameters: MkfsParameters, features: FeatureSet): DataV
   S.s_def_hash_version.set(view, 0, HASH_HALF_MD4);
   if (parameters.revision > 0) S.s_default_mount_opts.set(view, 0, DEFAULT_MOUNT_OPTIONS);
   if (parameters.inodeBytes >= ext4_inode.$.size && parameters.revision > 0) {
-    S.s_min_extra_isize.set(view, 0, ext4_inode.$.size - 128);
-    S.s_want_extra_isize.set(view, 0, ext4_inode.$.size - 128);
+    S.s_min_extra_isize.set(view, 0, ext4_inode.$.size - EXT4_GOOD_OLD_INODE_BYTES);
+    S.s_want_extra_isize.set(view, 0, ext4_inode.$.size - EXT4_GOOD_OLD_INODE_BYTES);
   }
   if (features.has("metadata_csum")) S.s_checksum_type.set(view, 0, CHECKSUM_CRC32C);
   for (const name of ["s_mkfs_time", "s_lastcheck", "s_wtime"] as const) setSuperblockTime(name, view, 0, options.timeSec);

@@ -46,40 +46,67 @@ export interface Visitor {
 
 /** Visits `top` and everything below it. Symbolic links are not followed. */
 export function* walkTree(top: Dentry, visitor: Visitor): Task<void> {
-  const entered = new Set<Ino>();
-  const pending: { dentry: Dentry; children: WalkEntry[]; next: number }[] = [];
-  const enter = function* (dentry: Dentry): Task<void> {
-    const inode = dentry.d_inode;
-    // Before the visitor learns of it: a copy shall not begin what it cannot go on with.
-    if (inode.isDirectory() && entered.has(inode.i_ino)) throw new CorruptionError("dir-loop", { ino: inode.i_ino });
-    const descend = yield* visitor.enter(dentry, pending.length);
-    if (!inode.isDirectory() || descend === false) return;
-    entered.add(inode.i_ino);
-    const children = yield* listDirectory(inode);
-    visitor.sort?.(children);
-    pending.push({ dentry, children, next: 0 });
-  };
-  const guarded = function* (visit: Task<void>, path: () => Uint8Array): Task<void> {
-    try {
-      yield* visit;
-    } catch (error) {
-      if (!(error instanceof FsError) || visitor.failed === undefined) throw error;
-      visitor.failed(error, path());
-    }
-  };
-  yield* guarded(enter(top), () => dentryPath(top));
-  while (pending.length > 0) {
-    const level = pending[pending.length - 1]!;
-    if (level.next === level.children.length) {
-      pending.pop();
-      if (visitor.leave !== undefined) yield* visitor.leave(level.dentry, pending.length);
+  const walk = new Walk(visitor);
+  try {
+    yield* walk.enter(top);
+  } catch (error) {
+    walk.failed(error, top);
+  }
+  for (let level = walk.level; level !== undefined; level = walk.level) {
+    const { dentry: directory } = level;
+    const entry = level.children[level.next++];
+    if (entry === undefined) {
+      yield* walk.leave(directory);
       continue;
     }
-    const entry = level.children[level.next++]!;
-    const { dentry } = level;
-    yield* guarded((function* (): Task<void> {
-      const inode = yield* dentry.d_inode.i_sb.iget(entry.ino);
-      yield* enter(new Dentry(inode, entry.name, dentry));
-    })(), () => dentryPath(new Dentry(dentry.d_inode, entry.name, dentry)));
+    try {
+      const inode = yield* directory.d_inode.i_sb.iget(entry.ino);
+      yield* walk.enter(new Dentry(inode, entry.name, directory));
+    } catch (error) {
+      walk.failed(error, new Dentry(directory.d_inode, entry.name, directory));
+    }
+  }
+}
+
+/** A directory on the way down to where the walk is, and which of its entries comes next. */
+interface Level {
+  readonly dentry: Dentry;
+  readonly children: readonly WalkEntry[];
+  next: number;
+}
+
+// A class, as a generator function that is made inside another costs more to make than to run: the walk of a large tree would make some for each entry.
+class Walk {
+  private readonly levels: Level[] = [];
+  private readonly entered = new Set<Ino>();
+
+  constructor(private readonly visitor: Visitor) {}
+
+  /** The directory that the walk is in; undefined: it is at its end. */
+  get level(): Level | undefined {
+    return this.levels[this.levels.length - 1];
+  }
+
+  *enter(dentry: Dentry): Task<void> {
+    const inode = dentry.d_inode;
+    // Before the visitor learns of it: a copy shall not begin what it cannot go on with.
+    if (inode.isDirectory() && this.entered.has(inode.i_ino)) throw new CorruptionError("dir-loop", { ino: inode.i_ino });
+    const descend = yield* this.visitor.enter(dentry, this.levels.length);
+    if (!inode.isDirectory() || descend === false) return;
+    this.entered.add(inode.i_ino);
+    const children = yield* listDirectory(inode);
+    this.visitor.sort?.(children);
+    this.levels.push({ dentry, children, next: 0 });
+  }
+
+  *leave(directory: Dentry): Task<void> {
+    this.levels.pop();
+    if (this.visitor.leave !== undefined) yield* this.visitor.leave(directory, this.levels.length);
+  }
+
+  /** Hands an error of the filesystem to the visitor, if it wants them. */
+  failed(error: unknown, at: Dentry): void {
+    if (!(error instanceof FsError) || this.visitor.failed === undefined) throw error;
+    this.visitor.failed(error, dentryPath(at));
   }
 }

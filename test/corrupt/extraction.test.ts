@@ -118,7 +118,7 @@ describe.each(WAYS)("names, cp %s", (way) => {
   test("what a large file is called while it is not whole is in nobody's way", async () => {
     const entries = [{ name: "large.ext4-cp-partial", ino: FILE }, { name: "large", ino: OTHER }];
     const sandbox = new Sandbox();
-    expect(await sandbox.extract(largeFile(imageWith(entries), OTHER), way)).toMatchObject({ status: 0 });
+    expect(await sandbox.extract(largeFile(imageWith(entries), OTHER), way)).toMatchObject({ status: 0, stderr: "" });
     expect(sandbox.names()).toEqual(["large", "large.ext4-cp-partial"]);
     expect(readFileSync(sandbox.path("large.ext4-cp-partial"), "utf8")).toBe("from the image");
   });
@@ -141,7 +141,7 @@ describe.each(WAYS)("a link that leads outside, and then something of the same n
   test("a file, small or large", async () => {
     for (const craft of [twice(FILE, "../outside/file"), largeFile(twice(OTHER, "../outside/file"), OTHER)]) {
       const sandbox = new Sandbox();
-      expect(await sandbox.extract(craft, way)).toMatchObject({ status: 0 });
+      expect(await sandbox.extract(craft, way)).toMatchObject({ status: 0, stderr: "" });
       expect(lstatSync(sandbox.path(name)).isFile()).toBe(true);
       expect(sandbox.names()).toEqual([name]);
       sandbox.expectUntouched();
@@ -186,7 +186,7 @@ describe("links between files", () => {
   test("two names of one symbolic link stay links, and what they lead to gets no name", async () => {
     const craft = imageWith([{ name: "a", ino: LINK }, { name: "b", ino: LINK }], "../outside/file").setInode(LINK, ext4_inode.i_links_count, 2);
     const sandbox = new Sandbox();
-    expect(await sandbox.extract(craft, "-a")).toMatchObject({ status: 0 });
+    expect(await sandbox.extract(craft, "-a")).toMatchObject({ status: 0, stderr: "" });
     for (const name of ["a", "b"]) expect(readlinkSync(sandbox.path(name))).toBe("../outside/file");
     sandbox.expectUntouched();
   });
@@ -194,7 +194,7 @@ describe("links between files", () => {
   test("a file, a link put over it, and a second name of the file", async () => {
     const entries = [{ name: "a", ino: FILE }, { name: "a", ino: LINK }, { name: "b", ino: FILE }];
     const sandbox = new Sandbox();
-    expect(await sandbox.extract(imageWith(entries, "../outside/file").setInode(FILE, ext4_inode.i_links_count, 2), "-a")).toMatchObject({ status: 0 });
+    expect(await sandbox.extract(imageWith(entries, "../outside/file").setInode(FILE, ext4_inode.i_links_count, 2), "-a")).toMatchObject({ status: 0, stderr: "" });
     expect(readlinkSync(sandbox.path("a"))).toBe("../outside/file");
     expect(lstatSync(sandbox.path("b")).isFile()).toBe(true);
     expect(readFileSync(sandbox.path("b"), "utf8")).toBe("from the image");
@@ -204,7 +204,7 @@ describe("links between files", () => {
   test("one name twice", async () => {
     const craft = imageWith([{ name: "a", ino: FILE }, { name: "a", ino: FILE }]).setInode(FILE, ext4_inode.i_links_count, 2);
     const sandbox = new Sandbox();
-    expect(await sandbox.extract(craft, "-a")).toMatchObject({ status: 0 });
+    expect(await sandbox.extract(craft, "-a")).toMatchObject({ status: 0, stderr: "" });
     expect(readFileSync(sandbox.path("a"), "utf8")).toBe("from the image");
     sandbox.expectUntouched();
   });
@@ -213,7 +213,7 @@ describe("links between files", () => {
 describe.each(WAYS)("links that an earlier extraction left in the target, cp %s", (way) => {
   async function afterLink(target: string): Promise<Sandbox> {
     const sandbox = new Sandbox();
-    expect(await sandbox.extract(imageWith([{ name: "same", ino: LINK }], target), way)).toMatchObject({ status: 0 });
+    expect(await sandbox.extract(imageWith([{ name: "same", ino: LINK }], target), way)).toMatchObject({ status: 0, stderr: "" });
     return sandbox;
   }
 
@@ -228,7 +228,7 @@ describe.each(WAYS)("links that an earlier extraction left in the target, cp %s"
   test("a file of the same name, where the link leads to a file or to nothing", async () => {
     for (const target of ["../outside/file", "../outside/absent"]) {
       const sandbox = await afterLink(target);
-      expect(await sandbox.extract(imageWith([{ name: "same", ino: FILE }]), way)).toMatchObject({ status: 0 });
+      expect(await sandbox.extract(imageWith([{ name: "same", ino: FILE }]), way)).toMatchObject({ status: 0, stderr: "" });
       expect(lstatSync(sandbox.path("same")).isFile()).toBe(true);
       sandbox.expectUntouched();
     }
@@ -246,7 +246,7 @@ describe.each(WAYS)("links that an earlier extraction left in the target, cp %s"
     const sandbox = new Sandbox();
     mkdirSync(join(sandbox.target, "real"));
     symlinkSync("real", sandbox.path("named"));
-    expect(await sandbox.extract(imageWith([{ name: "file", ino: FILE }]), way, sandbox.path("named"))).toMatchObject({ status: 0 });
+    expect(await sandbox.extract(imageWith([{ name: "file", ino: FILE }]), way, sandbox.path("named"))).toMatchObject({ status: 0, stderr: "" });
     expect(readFileSync(join(sandbox.target, "real", "deep", "file"), "utf8")).toBe("from the image");
     sandbox.expectUntouched();
   });

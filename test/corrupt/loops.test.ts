@@ -91,6 +91,20 @@ describe("hash trees", () => {
     expectFoundAnyway(craft.open(), "/dir", craft.blockOf("/dir"));
   });
 
+  test("a node leads to itself", () => {
+    const craft = new Craft("deep");
+    const node = craft.view.getUint32(craft.indexEntryAt("/wide", 0, 0) + dx_entry.block.at, true);
+    for (let slot = 0; slot < 60; slot++) craft.set(dx_entry.block, craft.indexEntryAt("/wide", node, slot), node);
+    expectFoundAnyway(craft.open(), "/wide", craft.blockOf("/wide", node));
+  });
+
+  test("a node leads to the root", () => {
+    const craft = new Craft("deep");
+    const node = craft.view.getUint32(craft.indexEntryAt("/wide", 0, 0) + dx_entry.block.at, true);
+    for (let slot = 0; slot < 60; slot++) craft.set(dx_entry.block, craft.indexEntryAt("/wide", node, slot), 0);
+    expectFoundAnyway(craft.open(), "/wide", craft.blockOf("/wide", node));
+  });
+
   test("an index leads from leaf to leaf without end, all for one hash", () => {
     const craft = new Craft("extents-unchecked");
     const root = craft.blockOf("/dir") * craft.blockBytes;

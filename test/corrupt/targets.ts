@@ -4,32 +4,23 @@ import { entryAt, nodeDepth, walkExtentTree } from "../../src/ext4/extents.js";
 import { readDirBlock, walkEntries } from "../../src/ext4/dir.js";
 import { findGroupDesc } from "../../src/ext4/groups.js";
 import { findInode, hasMap, type Ext4Inode } from "../../src/ext4/inode.js";
-import { journalGeometry, openJournal, type Journal } from "../../src/ext4/journal.js";
-import type { Ext4 } from "../../src/ext4/super.js";
+import { openJournal } from "../../src/ext4/journal.js";
 import { ibodyXattrs } from "../../src/ext4/xattr.js";
 import { ext4_acl_entry, ext4_acl_header } from "../../src/format/acl.js";
 import { ext4_dir_entry_2, ext4_dir_entry_tail } from "../../src/format/dir-entry.js";
 import { ext4_extent, ext4_extent_header, ext4_extent_idx, ext4_extent_tail } from "../../src/format/extent.js";
-import {
-  EXT4_FC_TAG_ADD_RANGE, EXT4_FC_TAG_CREAT, EXT4_FC_TAG_DEL_RANGE, EXT4_FC_TAG_HEAD, EXT4_FC_TAG_INODE, EXT4_FC_TAG_LINK, EXT4_FC_TAG_TAIL, EXT4_FC_TAG_UNLINK,
-  ext4_fc_add_range, ext4_fc_del_range, ext4_fc_dentry_info, ext4_fc_head, ext4_fc_inode, ext4_fc_tail, ext4_fc_tl,
-} from "../../src/format/fast-commit.js";
 import { ext4_group_desc } from "../../src/format/group-desc.js";
 import { DX_NODE_ENTRIES_AT, DX_ROOT_INFO_AT, dx_countlimit, dx_entry, dx_root_info, dx_tail } from "../../src/format/htree.js";
 import { EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, EXT4_JOURNAL_INO, ext4_inode } from "../../src/format/inode.js";
-import {
-  commit_header, jbd2_journal_block_tail, jbd2_journal_revoke_header_s, JBD2_COMMIT_BLOCK, JBD2_DESCRIPTOR_BLOCK, JBD2_FLAG_SAME_UUID, JBD2_MAGIC_NUMBER, JBD2_REVOKE_BLOCK,
-  journal_block_tag3_s, journal_block_tag_s, journal_header_s, journal_superblock_s, readTags, type JournalShape,
-} from "../../src/format/jbd2.js";
-import { layout, le32, u8, viewOf, type AnyLayout } from "../../src/format/layout.js";
+import { layout, le32, u8, type AnyLayout } from "../../src/format/layout.js";
 import { mmp_struct } from "../../src/format/mmp.js";
 import { ext4_orphan_block_tail } from "../../src/format/orphan.js";
 import { ext4_super_block } from "../../src/format/superblock.js";
 import { ext4_xattr_entry, ext4_xattr_header, ext4_xattr_ibody_header } from "../../src/format/xattr.js";
-import { crc32c } from "../../src/lib/crc32c.js";
-import { Ext4 as Opener, MemoryDevice, type Task } from "../../src/platform/node/index.js";
+import { Ext4, MemoryDevice, type Task, type Volume } from "../../src/platform/node/index.js";
 import { rootDentry } from "../../src/vfs/namei.js";
 import { walkTree } from "../../src/vfs/walk.js";
+import { addJournalTargets } from "./journal-targets.js";
 
 /** A structure at its place in the image. */
 export interface Target {
@@ -42,20 +33,27 @@ export interface Target {
   readonly reseal?: ((image: Uint8Array) => void) | undefined;
 }
 
+export interface AddOptions {
+  readonly sizeBytes?: number;
+  /** How many of this layout are enough. */
+  readonly countMax?: number;
+  readonly reseal?: Target["reseal"];
+}
+/** Takes a structure, unless there are enough of its kind. */
+export type Add = (of: AnyLayout, at: number, options?: AddOptions) => void;
+
 /** What has no table in format/, as it is but numbers side by side. */
-export const indirect_pointer = layout("indirect_pointer", 4, { pointer: le32(0) });
-export const bitmap_byte = layout("bitmap_byte", 1, { bits: u8(0) });
-export const orphan_slot = layout("orphan_slot", 4, { inode: le32(0) });
-export const revoke_record = layout("revoke_record", 4, { block: le32(0) });
-export const logged_block = layout("logged_block", 4, { word: le32(0) });
-export const inline_parent = layout("inline_parent", 4, { inode: le32(0) });
+const indirect_pointer = layout("indirect_pointer", 4, { pointer: le32(0) });
+const bitmap_byte = layout("bitmap_byte", 1, { bits: u8(0) });
+const orphan_slot = layout("orphan_slot", 4, { inode: le32(0) });
+const inline_parent = layout("inline_parent", 4, { inode: le32(0) });
 
 const PER_LAYOUT_MAX = 6;
 const SUPERBLOCK_AT = 1024;
 const I_BLOCK_AT = ext4_inode.i_block.at;
 
 export function targetsOf(image: Uint8Array): Target[] {
-  const volume = Opener.openSync(new MemoryDevice(image, { readOnly: true }));
+  const volume = Ext4.openSync(new MemoryDevice(image, { readOnly: true }));
   const finder = new Finder(volume.fs);
   volume.runSync(finder.all());
   return finder.targets;
@@ -65,7 +63,7 @@ class Finder {
   readonly targets: Target[] = [];
   private readonly counts = new Map<AnyLayout, number>();
 
-  constructor(private readonly fs: Ext4) {}
+  constructor(private readonly fs: Volume["fs"]) {}
 
   *all(): Task<void> {
     const { fs } = this;
@@ -78,11 +76,12 @@ class Finder {
     yield* this.orphanFile();
     const mmpBlock = ext4_super_block.s_mmp_block.get(fs.sb.view, 0);
     if (mmpBlock !== 0) this.add(mmp_struct, mmpBlock * fs.blockBytes);
-    const journal = yield* openJournal(fs);
-    if (journal !== undefined) yield* this.journal(journal);
+    // A log that is not replayed is not read.
+    const journal = fs.recovery === undefined ? undefined : yield* openJournal(fs);
+    if (journal !== undefined) yield* addJournalTargets(fs, journal, (of, at, options) => this.add(of, at, options));
   }
 
-  private add(of: AnyLayout, at: number, options: { sizeBytes?: number; countMax?: number; reseal?: Target["reseal"] } = {}): void {
+  private add(of: AnyLayout, at: number, options: AddOptions = {}): void {
     const count = (this.counts.get(of) ?? 0) + 1;
     this.counts.set(of, count);
     if (count <= (options.countMax ?? PER_LAYOUT_MAX)) this.targets.push({ layout: of, at, sizeBytes: options.sizeBytes ?? of.$.size, reseal: options.reseal });
@@ -210,101 +209,6 @@ class Finder {
     for (const { pblk } of yield* file.fiemap(0, 1)) {
       this.add(orphan_slot, pblk * fs.blockBytes);
       this.add(ext4_orphan_block_tail, (pblk + 1) * fs.blockBytes - ext4_orphan_block_tail.$.size);
-    }
-  }
-
-  private *journal(journal: Journal): Task<void> {
-    const { fs } = this;
-    const { shape, fastCommitFirst, maxlen } = yield* journalGeometry(fs, journal);
-    const bytes = new Uint8Array(fs.blockBytes);
-    const view = viewOf(bytes);
-    const placeOf = (logBlock: number): number => {
-      const extent = journal.extents.find(({ lblk, count }) => logBlock >= lblk && logBlock < lblk + count)!;
-      return (extent.pblk + logBlock - extent.lblk) * fs.blockBytes;
-    };
-    this.add(journal_superblock_s, placeOf(0));
-    for (let logBlock = 1; logBlock < fastCommitFirst; logBlock++) {
-      yield* journal.read(logBlock, bytes);
-      if (journal_header_s.h_magic.get(view, 0) === JBD2_MAGIC_NUMBER) this.logBlock(view, shape, placeOf(logBlock));
-    }
-    const fastCommits: number[] = [];
-    for (let logBlock = fastCommitFirst; logBlock < maxlen; logBlock++) fastCommits.push(placeOf(logBlock));
-    yield* this.fastCommits(fastCommits);
-  }
-
-  private logBlock(view: DataView, shape: JournalShape, at: number): void {
-    const tailAt = at + shape.blockBytes - jbd2_journal_block_tail.$.size;
-    this.add(journal_header_s, at, { countMax: PER_LAYOUT_MAX * 2 });
-    switch (journal_header_s.h_blocktype.get(view, 0)) {
-      case JBD2_DESCRIPTOR_BLOCK: {
-        let tagAt = journal_header_s.$.size;
-        for (const { flags } of readTags(view, shape)) {
-          if (shape.isCsumV3) this.add(journal_block_tag3_s, at + tagAt);
-          else this.add(journal_block_tag_s, at + tagAt, { sizeBytes: Math.min(shape.tagBytes, journal_block_tag_s.$.size) });
-          tagAt += shape.tagBytes + ((flags & JBD2_FLAG_SAME_UUID) !== 0 ? 0 : 16);
-        }
-        this.add(logged_block, at + shape.blockBytes);
-        if (shape.hasCsum) this.add(jbd2_journal_block_tail, tailAt);
-        break;
-      }
-      case JBD2_COMMIT_BLOCK:
-        this.add(commit_header, at);
-        break;
-      case JBD2_REVOKE_BLOCK:
-        this.add(jbd2_journal_revoke_header_s, at);
-        this.add(revoke_record, at + jbd2_journal_revoke_header_s.$.size);
-        if (shape.hasCsum) this.add(jbd2_journal_block_tail, tailAt, { countMax: Infinity });
-        break;
-    }
-  }
-
-  /** Each record of the fast commits: its tag and length, and what they announce. */
-  private *fastCommits(blocks: readonly number[]): Task<void> {
-    const { fs } = this;
-    const reseal = (image: Uint8Array): void => resealFastCommits(image, blocks, fs.blockBytes);
-    const add = (of: AnyLayout, at: number, sizeBytes = of.$.size): void => this.add(of, at, { sizeBytes, reseal });
-    const bytes = new Uint8Array(fs.blockBytes);
-    const view = viewOf(bytes);
-    for (const blockAt of blocks) {
-      yield* fs.device.submit([{ op: "read", offsetBytes: blockAt, data: bytes }]);
-      for (let at = 0; at + ext4_fc_tl.$.size <= bytes.length;) {
-        const tag = ext4_fc_tl.fc_tag.get(view, at);
-        const value = blockAt + at + ext4_fc_tl.$.size;
-        if (tag === 0) return;
-        add(ext4_fc_tl, blockAt + at);
-        if (tag === EXT4_FC_TAG_ADD_RANGE) {
-          add(ext4_fc_add_range, value);
-          this.add(ext4_extent, value + ext4_fc_add_range.$.size, { countMax: Infinity, reseal });
-        } else if (tag === EXT4_FC_TAG_INODE) {
-          add(ext4_fc_inode, value);
-          this.add(ext4_inode, value + ext4_fc_inode.$.size, { countMax: 2, reseal });
-        } else if (FAST_COMMIT_VALUES.has(tag)) add(FAST_COMMIT_VALUES.get(tag)!, value);
-        at += ext4_fc_tl.$.size + ext4_fc_tl.fc_len.get(view, at);
-      }
-    }
-  }
-}
-
-const FAST_COMMIT_VALUES = new Map<number, AnyLayout>([
-  [EXT4_FC_TAG_DEL_RANGE, ext4_fc_del_range], [EXT4_FC_TAG_CREAT, ext4_fc_dentry_info], [EXT4_FC_TAG_LINK, ext4_fc_dentry_info], [EXT4_FC_TAG_UNLINK, ext4_fc_dentry_info],
-  [EXT4_FC_TAG_TAIL, ext4_fc_tail], [EXT4_FC_TAG_HEAD, ext4_fc_head],
-]);
-
-/** Gives every tail in the area the checksum of the records in front of it. */
-export function resealFastCommits(image: Uint8Array, blocks: readonly number[], blockBytes: number): void {
-  let crc = 0;
-  for (const blockAt of blocks) {
-    const block = image.subarray(blockAt, blockAt + blockBytes);
-    const view = viewOf(block);
-    for (let at = 0; at + ext4_fc_tl.$.size <= blockBytes;) {
-      const value = at + ext4_fc_tl.$.size;
-      const end = value + ext4_fc_tl.fc_len.get(view, at);
-      if (end > blockBytes) return;
-      if (ext4_fc_tl.fc_tag.get(view, at) === EXT4_FC_TAG_TAIL && end - value >= ext4_fc_tail.$.size) {
-        ext4_fc_tail.fc_crc.set(view, value, crc32c(crc, block, at, value + ext4_fc_tail.fc_crc.at));
-        crc = 0;
-      } else crc = crc32c(crc, block, at, end);
-      at = end;
     }
   }
 }

@@ -16,11 +16,13 @@ export function attempt(command: string, args: readonly string[]): { status: num
 }
 
 const cleanups: (() => void)[] = [];
-process.on("exit", () => {
+/** Undoes what was mounted and made. Vitest calls it after each file (test/support/clean-up.ts), as it leaves its workers no time to end by themselves; other programs call it by ending. */
+export function cleanUp(): void {
   for (const cleanup of cleanups.splice(0).reverse()) cleanup();
-});
+}
+process.on("exit", cleanUp);
 
-/** A folder that is gone when the test's process ends. */
+/** A folder that is gone after the tests of a file, or when the process ends. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "ext4-test-"));
   cleanups.push(() => rmSync(folder, { recursive: true, force: true }));
@@ -36,12 +38,17 @@ export interface Mount {
   unmount(): void;
 }
 
-/** Mounts an image; it is undone at the test process's end, if not before. @returns undefined: Linux does not mount it. */
+/** Mounts an image; it is undone after the tests of a file, if not before. @returns undefined: Linux does not mount it. */
 export function mountImage(image: string, options: string): Mount | undefined {
   const mountPoint = join(temporaryFolder(), "mnt");
   mkdirSync(mountPoint);
   if (attempt("mount", ["-o", `loop,${options}`, image, mountPoint]).status !== 0) return undefined;
-  const unmount = (): void => { spawnSync("umount", [mountPoint]); };
+  let isMounted = true;
+  const unmount = (): void => {
+    // A file that a failed test left open must not keep the image mounted for ever.
+    if (isMounted && spawnSync("umount", [mountPoint]).status !== 0) spawnSync("umount", ["--lazy", mountPoint]);
+    isMounted = false;
+  };
   cleanups.push(unmount);
   return { mountPoint, unmount };
 }

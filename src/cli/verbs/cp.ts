@@ -1,11 +1,11 @@
 /**
  * cp: out of an image onto the host. It walks by inode, reads each small file in one piece before anything is created, and writes large ones under a temporary
- * name, extent by extent, so that holes stay holes and no partial file is left under its final name. Nothing is ever created through a symbolic link below
- * the target: directories that exist are looked at first, files and links are created where nothing is, so whatever names the image holds, the copy stays inside.
+ * name, extent by extent, so that holes stay holes and no partial file is left under its final name. Small files of which nothing but bytes and mode is kept are created by threads, in any
+ * order. Nothing is ever created through a symbolic link below the target: a directory is made here, before what is in it, and never replaced; one that exists is looked at first, files and
+ * links are created where nothing is. So whatever names the image holds, the copy stays inside.
  */
 import {
-  closeSync, constants, existsSync, fchmodSync, fchownSync, ftruncateSync, futimesSync, lchownSync, chmodSync, linkSync, lstatSync, lutimesSync, mkdirSync, openSync,
-  renameSync, statSync, symlinkSync, unlinkSync, writeSync,
+  closeSync, existsSync, fchmodSync, fchownSync, ftruncateSync, futimesSync, lchownSync, chmodSync, linkSync, lstatSync, lutimesSync, mkdirSync, renameSync, statSync, symlinkSync, unlinkSync,
 } from "node:fs";
 import { FsError } from "../../lib/errno.js";
 import type { Ino } from "../../lib/numbers.js";
@@ -14,6 +14,8 @@ import type { Task } from "../../sched/task.js";
 import { S_IFMT, type Inode, type SuperBlock } from "../../vfs/inode.js";
 import { dentryPath, type Dentry } from "../../vfs/namei.js";
 import { walkTree } from "../../vfs/walk.js";
+import { FileThreads } from "../file-threads.js";
+import { atFreePlace, openAtFreePlace, openNew, writeFully } from "../host-files.js";
 import type { Output } from "../output.js";
 import { humanSize, quoted } from "../text.js";
 import { cat } from "./cat.js";
@@ -65,8 +67,10 @@ export class Copy {
   private fileCount = 0;
   private byteCount = 0;
   private temporaryCount = 0;
+  private readonly threads: FileThreads;
 
   constructor(private readonly options: CpOptions, private readonly out: Output) {
+    this.threads = new FileThreads(({ path, message }) => out.error(`${quoted(path)}: ${message}`));
     this.isArchive = options.archive === true;
     this.native = this.isArchive ? loadNativeFs() : undefined;
     this.keepsOwners = this.isArchive && process.getuid?.() === 0;
@@ -82,7 +86,11 @@ export class Copy {
     if (isInto && !isDirectory) throw new FsError("ENOTDIR", "several sources need a directory to go to", { path: destination });
     const target = Buffer.from(destination);
     const isInDirectory = isDirectory && name.length > 0;
-    yield* this.tree(dentry, isInDirectory ? Buffer.concat([target, SLASH, name]) : target, isDirectory && !isInDirectory);
+    try {
+      yield* this.tree(dentry, isInDirectory ? Buffer.concat([target, SLASH, name]) : target, isDirectory && !isInDirectory);
+    } finally {
+      this.threads.settle(); // a later source may have the same names
+    }
   }
 
   /** Copies `top` to `target`. `isThere`: the target is a directory that is to be filled. */
@@ -105,6 +113,7 @@ export class Copy {
 
   /** Says at the end what the host did not take. */
   finish(): void {
+    this.threads.finish();
     this.out.clearProgress();
     if (this.isArchive) process.umask(this.umask);
     if (this.leftOut.size === 0) return;
@@ -131,7 +140,7 @@ export class Copy {
     if (inode.isDirectory()) return this.createDirectory(inode, path, isThere);
     const keepsLinks = this.isArchive && inode.i_nlink > 1;
     const earlier = keepsLinks ? this.earlierCopy(inode) : undefined;
-    if (earlier !== undefined) return earlier.equals(path) ? undefined : this.atFreePlace(path, () => linkSync(earlier, path));
+    if (earlier !== undefined) return earlier.equals(path) ? undefined : atFreePlace(path, () => linkSync(earlier, path));
     if (inode.isRegular()) yield* this.createFile(inode, path);
     else if (inode.isSymlink()) yield* this.createLink(inode, path);
     else if (!this.createSpecial(inode, path)) return;
@@ -150,17 +159,6 @@ export class Copy {
     return identityOf(copy.path) === copy.identity ? copy.path : undefined;
   }
 
-  /** Creates where nothing is; a file or link that stands there is replaced, a directory is not. */
-  private atFreePlace(path: Buffer, create: () => void): void {
-    try {
-      create();
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-      unlinkSync(path);
-      create();
-    }
-  }
-
   private createDirectory(inode: Inode, path: Buffer, isThere: boolean): void {
     try {
       mkdirSync(path, this.isArchive ? 0o700 : (inode.i_mode & 0o777) | 0o700);
@@ -175,8 +173,9 @@ export class Copy {
   private *finishDirectory(inode: Inode, path: Buffer): Task<void> {
     if (!this.isArchive) {
       const mode = inode.i_mode & 0o777 & ~this.umask;
-      if ((mode & 0o700) !== 0o700) chmodSync(path, mode);
-      return;
+      if ((mode & 0o700) === 0o700) return;
+      this.threads.settle(); // what is in it must be there before nothing more may come
+      return chmodSync(path, mode);
     }
     if (this.keepsOwners) lchownSync(path, inode.i_uid, inode.i_gid);
     chmodSync(path, inode.i_mode & 0o7777);
@@ -189,10 +188,16 @@ export class Copy {
     const isSmall = sizeBytes <= SMALL_BYTES && (blocks * SECTOR_BYTES >= sizeBytes || sizeBytes < inode.i_sb.blockBytes);
     // Read before anything is created: what cannot be read leaves nothing behind.
     const data = isSmall ? this.small.subarray(0, yield* inode.read(0, this.small.subarray(0, sizeBytes))) : undefined;
-    const { fd, place } = isSmall ? this.openFinal(path, inode) : this.openTemporary(path, inode);
+    const mode = inode.i_mode & 0o777;
+    if (data !== undefined && !this.isArchive) {
+      this.threads.create(path, mode, data);
+      this.byteCount += sizeBytes;
+      return;
+    }
+    const { fd, place } = isSmall ? { fd: openAtFreePlace(path, mode), place: path } : this.openTemporary(path, mode);
     try {
       try {
-        if (data !== undefined) writeFully(fd, data, data.length, 0);
+        if (data !== undefined) writeFully(fd, data, 0);
         else yield* this.copyExtents(inode, fd, sizeBytes);
         yield* this.finishFile(inode, fd, place);
       } finally {
@@ -206,18 +211,12 @@ export class Copy {
     this.byteCount += sizeBytes;
   }
 
-  private openFinal(path: Buffer, inode: Inode): { fd: number; place: Buffer } {
-    let fd = -1;
-    this.atFreePlace(path, () => { fd = openNew(path, inode); });
-    return { fd, place: path };
-  }
-
   /** A new file beside `path`, under a name that nothing has: a longer form of the file's own might be too long, or in the image as well. */
-  private openTemporary(path: Buffer, inode: Inode): { fd: number; place: Buffer } {
+  private openTemporary(path: Buffer, mode: number): { fd: number; place: Buffer } {
     for (;;) {
       const place = Buffer.concat([path.subarray(0, path.lastIndexOf(SLASH_BYTE) + 1), Buffer.from(`.ext4-cp-${process.pid}-${this.temporaryCount++}`)]);
       try {
-        return { fd: openNew(place, inode), place };
+        return { fd: openNew(place, mode), place };
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
       }
@@ -233,7 +232,7 @@ export class Copy {
       for (let offset = lblk * blockBytes; offset < end;) {
         const piece = this.small.subarray(0, Math.min(SMALL_BYTES, end - offset));
         yield* inode.read(offset, piece);
-        writeFully(fd, piece, piece.length, offset);
+        writeFully(fd, piece, offset);
         offset += piece.length;
         this.out.progress(() => `${this.fileCount} files, ${humanSize(this.byteCount + offset)}`);
       }
@@ -252,7 +251,7 @@ export class Copy {
 
   private *createLink(inode: Inode, path: Buffer): Task<void> {
     const target = Buffer.from(yield* inode.readlink());
-    this.atFreePlace(path, () => symlinkSync(target, path));
+    atFreePlace(path, () => symlinkSync(target, path));
     if (!this.isArchive) return;
     if (this.keepsOwners) lchownSync(path, inode.i_uid, inode.i_gid);
     yield* this.copyXattrs(inode, path);
@@ -264,7 +263,7 @@ export class Copy {
     const { native } = this;
     try {
       if (native === undefined) throw new Error("no way to make it");
-      this.atFreePlace(path, () => {
+      atFreePlace(path, () => {
         try {
           native.makeNode(terminated(path), inode.i_mode & 0o177777, inode.i_rdev.major, inode.i_rdev.minor);
         } catch (error) {
@@ -305,18 +304,9 @@ export class Copy {
   }
 }
 
-/** Opens for writing where nothing is, not even a symbolic link. */
-function openNew(path: Buffer, inode: Inode): number {
-  return openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | (constants.O_NOFOLLOW ?? 0), inode.i_mode & 0o777);
-}
-
 function* refuseName(): Task<void> {
   throw new FsError("EINVAL", "on this host the name would be more than a name");
 }
 
 const terminated = (path: Buffer): Buffer => Buffer.concat([path, Buffer.of(0)]);
 const seconds = ({ sec, nsec }: { sec: number; nsec: number }): number => sec + nsec / 1e9;
-
-function writeFully(fd: number, bytes: Uint8Array, length: number, position: number): void {
-  for (let done = 0; done < length;) done += writeSync(fd, bytes, done, length - done, position + done);
-}

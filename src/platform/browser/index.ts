@@ -1,6 +1,7 @@
 /** The package's door for browsers: images in Blobs and Files, in memory, and on web servers. Only promises read the first and the last. */
 import type { BlockDevice } from "../../block/device.js";
 import { credentialsOf, MemoryDevice, mountVolume, Scheduler, Volume as CoreVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
+import { streamRange } from "../../api/path.js";
 import { HttpDevice } from "../http-device.js";
 import { BlobDevice } from "./blob-device.js";
 
@@ -30,19 +31,25 @@ const host = { wrapBytes: (bytes: Uint8Array): Uint8Array => bytes };
 export class Volume extends CoreVolume {
   /** The file's bytes start .. end (inclusive, as Node's) as a web stream. */
   createReadStream(path: PathLike, options: { start?: number; end?: number } = {}): ReadableStream<Uint8Array> {
-    const { start = 0, end = Infinity } = options;
+    const { start, end } = streamRange(options);
     const open = this.promises.open(path);
+    const close = async (): Promise<void> => await (await open).close();
     let position = start;
     return new ReadableStream({
       pull: async (controller) => {
-        const buffer = new Uint8Array(Math.max(0, Math.min(READ_STREAM_BYTES, end + 1 - position)));
-        const { bytesRead } = buffer.length === 0 ? { bytesRead: 0 } : await (await open).read(buffer, 0, buffer.length, position);
-        position += bytesRead;
-        if (bytesRead > 0) return controller.enqueue(buffer.subarray(0, bytesRead));
-        await (await open).close();
+        const bytes = new Uint8Array(Math.max(0, Math.min(READ_STREAM_BYTES, end + 1 - position)));
+        try {
+          const { bytesRead } = await (await open).read(bytes, 0, bytes.length, position);
+          position += bytesRead;
+          if (bytesRead > 0) return controller.enqueue(bytes.subarray(0, bytesRead));
+        } catch (error) {
+          await close().catch(() => undefined); // the file may not even have been opened
+          throw error;
+        }
+        await close();
         controller.close();
       },
-      cancel: async () => (await open).close(),
+      cancel: close,
     });
   }
 }

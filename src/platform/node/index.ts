@@ -80,9 +80,9 @@ function makeVolume(fs: EngineVolume, scheduler: Scheduler, devices: readonly Bl
   return volume;
 }
 
-async function deviceFor(target: string | BlockDevice, readOnly: boolean): Promise<BlockDevice> {
-  if (typeof target !== "string") return target;
-  return /^https?:\/\//.test(target) ? await HttpDevice.open(target) : FileDevice.open(target, { readOnly });
+/** The device behind a file's path, a block device's path, or a http(s) URL, which can only be read. @throws FsError; Node's own error if the file cannot be opened. */
+export async function openDevice(target: string, options: { readOnly?: boolean } = {}): Promise<BlockDevice> {
+  return /^https?:\/\//.test(target) ? await HttpDevice.open(target) : FileDevice.open(target, options);
 }
 
 const withDefaults = (options: OpenOptions): OpenOptions => ({ clock: hostClock, random: hostRandom, ...options });
@@ -97,9 +97,10 @@ export const Ext4 = {
   async open(target: string | BlockDevice, options: OpenOptions = {}): Promise<Volume> {
     const scheduler = new Scheduler();
     const readOnly = options.readOnly ?? true;
-    const devices = [await deviceFor(target, readOnly)];
+    const deviceFor = async (where: string | BlockDevice): Promise<BlockDevice> => (typeof where === "string" ? await openDevice(where, { readOnly }) : where);
+    const devices = [await deviceFor(target)];
     try {
-      if (options.journalDevice !== undefined) devices.push(await deviceFor(options.journalDevice, readOnly));
+      if (options.journalDevice !== undefined) devices.push(await deviceFor(options.journalDevice));
       return makeVolume(await scheduler.runAsync(mountVolume(devices[0]!, withDefaults(options), devices[1]), "mount"), scheduler, devices, options);
     } catch (error) {
       for (const device of devices) await scheduler.runAsync(device.close());

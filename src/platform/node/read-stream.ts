@@ -1,7 +1,7 @@
 /** As Node's fs.ReadStream: a file's bytes, read as they are asked for, in pieces of highWaterMark. */
 import { Readable } from "node:stream";
 import type { FileHandle, PathLike } from "../../api/index.js";
-import { checkInteger, optionsOf, pathBytes, shownPath } from "../../api/path.js";
+import { optionsOf, pathBytes, shownPath, streamRange } from "../../api/path.js";
 
 export interface ReadStreamOptions {
   /** First byte. Default 0. */
@@ -23,10 +23,9 @@ export class ReadStream extends Readable {
   private readonly endBytes: number;
 
   constructor(private readonly openFile: () => Promise<FileHandle>, path: PathLike, options?: ReadStreamOptions | BufferEncoding | null) {
-    const { start = 0, end = Infinity, highWaterMark = READ_STREAM_BYTES, encoding, signal } = optionsOf<ReadStreamOptions>(options);
+    const { highWaterMark = READ_STREAM_BYTES, encoding, signal, ...range } = optionsOf<ReadStreamOptions>(options);
+    const { start, end } = streamRange(range);
     pathBytes(path); // what is no path is the caller's mistake, and told at once
-    checkInteger(start, "start", 0);
-    if (end !== Infinity) checkInteger(end, "end", start);
     super({ highWaterMark, ...(encoding === undefined ? {} : { encoding }), ...(signal === undefined ? {} : { signal }) });
     this.path = shownPath(path);
     this.positionBytes = start;
