@@ -4,11 +4,13 @@
  */
 import { spawn, type ChildProcess } from "node:child_process";
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { Ext4, type OverlayDevice, type Volume } from "../../src/platform/node/index.js";
-import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
+import { attempt, canMount, mountImage, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
 import { linuxTree, ourTree, treeDifferences, type Node, type Tree } from "../support/tree.js";
 
 const sha256 = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
@@ -138,8 +140,8 @@ sync("keep"); print("ready", flush=True); sys.stdin.read()`;
   test("copied in the midst of writing, again and again", async () => {
     const image = makeImage(["-t", "ext4"], 64);
     const copies: string[] = [];
-    await withMountAsync(image, "commit=1", async (mountPoint) => {
-      const writer: ChildProcess = spawn("python3", ["-c", `${PRELUDE}
+    const mount = mountImage(image, "commit=1")!;
+    const writer = spawn("python3", ["-c", `${PRELUDE}
 import random, time
 random.seed(3); i = 0
 while True:
@@ -147,33 +149,32 @@ while True:
     if i % 5 == 0:
         try: os.unlink(root + f"d{random.randrange(9)}/f{random.randrange(300)}")
         except FileNotFoundError: pass
-    if i % 40 == 0: sync(d)`, mountPoint], { stdio: "ignore" });
-      for (let round = 0; round < 6; round++) {
-        await new Promise((resolve) => setTimeout(resolve, 400));
-        // A frozen moment of the device: reads that race with the writer would be no state that a power cut leaves.
-        copies.push(await snapshot(image));
-      }
-      writer.kill();
-    });
+    if i % 40 == 0: sync(d)`, mount.mountPoint], { stdio: "ignore" });
+    for (let round = 0; round < 6; round++) {
+      await sleep(400);
+      copies.push(await momentOf(image, writer));
+    }
+    writer.kill("SIGKILL");
+    await once(writer, "exit");
+    mount.unmount();
     for (const copy of copies) check(copy).closeSync();
   });
 });
 
-/** Copies the file behind a loop device at one moment: the writer is stopped, but the filesystem is not asked to sync. */
-async function snapshot(image: string): Promise<string> {
-  run("pkill", ["-STOP", "-f", "random.randrange"]);
-  const copy = copyOf(image, "moment.img");
-  run("pkill", ["-CONT", "-f", "random.randrange"]);
-  return copy;
-}
-
-async function withMountAsync(image: string, options: string, work: (mountPoint: string) => Promise<void>): Promise<void> {
-  const mountPoint = temporaryFolder();
-  run("mount", ["-o", `loop,${options}`, image, mountPoint]);
+/**
+ * Copies the file behind a loop device as it was at one moment: a state that a power cut leaves. The writer is stopped, but the filesystem is not asked to sync, and its
+ * journal goes on by itself; so the file is read until two passes see the same, which is what it held between them.
+ */
+async function momentOf(image: string, writer: ChildProcess): Promise<string> {
+  writer.kill("SIGSTOP");
   try {
-    await work(mountPoint);
+    for (;;) {
+      const copy = copyOf(image, "moment.img");
+      if (sha256(copy) === sha256(image)) return copy;
+      await sleep(20);
+    }
   } finally {
-    attempt("umount", [mountPoint]);
+    writer.kill("SIGCONT");
   }
 }
 
