@@ -78,3 +78,22 @@ export function treeImage(fileCount: number): TreeImage {
   });
   return { image, directories: [...directories, ...files], entryCount: fileCount + leaves + branches + 1 };
 }
+
+/** Average of the files in a source tree, of which none is much larger than 64 KiB. */
+const SOURCE_BYTES = 13_800;
+const SOURCE_BYTES_MAX = 65_536;
+const LEAVES_EACH = 40;
+
+/** Files of all sizes, many small ones and few large, `filesEach` in a directory. */
+export function sourceTree(folder: string, fileCount: number, filesEach: number): void {
+  const content = noise(SOURCE_BYTES_MAX * 2, 1);
+  for (let index = 0; index < fileCount; index++) {
+    const leaf = Math.floor(index / filesEach);
+    const directory = join(folder, `branch-${Math.floor(leaf / LEAVES_EACH)}`, `leaf-${leaf}`);
+    if (index % filesEach === 0) mkdirSync(directory, { recursive: true });
+    // As chance would have it, and the same each time.
+    const share = ((index * 7919) % 9973 + 0.5) / 9973;
+    const sizeBytes = Math.min(SOURCE_BYTES_MAX, 1 + Math.floor(-Math.log(share) * SOURCE_BYTES));
+    writeFileSync(join(directory, `file-${String(index).padStart(6, "0")}.txt`), content.subarray(index % SOURCE_BYTES_MAX, (index % SOURCE_BYTES_MAX) + sizeBytes));
+  }
+}

@@ -5,12 +5,16 @@
 import { existsSync } from "node:fs";
 import { copyingOut } from "./copy.js";
 import { measure, type Comparison, type Result } from "./measure.js";
+import { memory, type Figure } from "./memory.js";
+import { making } from "./mkfs.js";
 import { read } from "./read.js";
 import { FULL, QUICK, type Scale } from "./scale.js";
 import { walking } from "./walk.js";
 import { creating } from "./write.js";
 
-const BENCHMARKS: Record<string, (scale: Scale) => Comparison[] | Promise<Comparison[]>> = { read, walk: walking, copy: copyingOut, create: creating };
+const BENCHMARKS: Record<string, (scale: Scale) => Comparison[] | Promise<Comparison[]>> = { read, walk: walking, copy: copyingOut, create: creating, mkfs: making };
+/** Figures that stand alone. */
+const FIGURES: Record<string, (scale: Scale) => Figure[]> = { memory };
 
 function show({ title, amount, unit }: Comparison, results: readonly Result[]): void {
   process.stdout.write(`\n${title}\n`);
@@ -21,14 +25,20 @@ function show({ title, amount, unit }: Comparison, results: readonly Result[]): 
   }
 }
 
+function showFigure({ name, mib, mibMax }: Figure): void {
+  const aim = mibMax === undefined ? "" : `  aim ${mibMax}: ${mib <= mibMax ? "met" : "missed"}`;
+  process.stdout.write(`  ${name.padEnd(58)}${mib.toFixed(0).padStart(8)} MiB${aim}\n`);
+}
+
 // What was made is cleaned up when the process exits, which a signal alone does not bring about.
 for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => process.exit(1));
 
 const words = process.argv.slice(2);
 const names = words.filter((word) => !word.startsWith("--"));
-const unknown = names.filter((name) => BENCHMARKS[name] === undefined);
+const all = [...Object.keys(BENCHMARKS), ...Object.keys(FIGURES)];
+const unknown = names.filter((name) => !all.includes(name));
 if (unknown.length > 0) {
-  process.stderr.write(`there is no benchmark ${unknown.join(", ")}; there are ${Object.keys(BENCHMARKS).join(", ")}\n`);
+  process.stderr.write(`there is no benchmark ${unknown.join(", ")}; there are ${all.join(", ")}\n`);
   process.exit(2);
 }
 if (!existsSync(new URL("../dist/node.js", import.meta.url))) {
@@ -37,8 +47,12 @@ if (!existsSync(new URL("../dist/node.js", import.meta.url))) {
 }
 const isJson = words.includes("--json");
 if (!isJson) process.stdout.write("median time, speed, and speed in units of the first line's (lowest to highest of the rounds)\n");
-for (const name of names.length > 0 ? names : Object.keys(BENCHMARKS)) {
-  for (const comparison of await BENCHMARKS[name]!(words.includes("--quick") ? QUICK : FULL)) {
+const scale = words.includes("--quick") ? QUICK : FULL;
+for (const name of names.length > 0 ? names : all) {
+  const figures = FIGURES[name]?.(scale) ?? [];
+  if (!isJson && figures.length > 0) process.stdout.write("\npeak memory\n");
+  for (const figure of figures) if (isJson) process.stdout.write(`${JSON.stringify({ benchmark: name, ...figure })}\n`); else showFigure(figure);
+  for (const comparison of (await BENCHMARKS[name]?.(scale)) ?? []) {
     const results = await measure(comparison);
     if (isJson) for (const result of results) process.stdout.write(`${JSON.stringify({ benchmark: name, title: comparison.title, ...result })}\n`);
     else show(comparison, results);

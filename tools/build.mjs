@@ -11,7 +11,7 @@ await build({
   platform: "node",
   splitting: true,
   chunkNames: "chunks/[hash]",
-  entryPoints: { node: "src/platform/node/index.ts", cli: "src/cli/main.ts", "file-writer": "src/cli/file-writer.ts" },
+  entryPoints: { node: "src/platform/node/index.ts", cli: "src/cli/main.ts", "file-writer": "src/cli/file-writer.ts", "fill-writer": "src/cli/fill/fill-writer.ts" },
   external: ["koffi"],
   // commander is CommonJS inside, and asks for Node's own modules by require.
   banner: { js: 'import { createRequire as __createRequire } from "node:module"; const require = __createRequire(import.meta.url);' },

@@ -4,13 +4,14 @@
  */
 import { spawnSync } from "node:child_process";
 
-/** Command, the Debian package that has it, and what is not tested without it. */
-const NEEDS: readonly (readonly [command: string, debianPackage: string, use: string])[] = [
+/** Command, the Debian packages that have it, and what is not tested without it. */
+const NEEDS: readonly (readonly [command: string, debianPackages: string, use: string])[] = [
   ["mke2fs", "e2fsprogs", "images that mke2fs makes"],
   ["debugfs", "e2fsprogs", "comparison with debugfs"],
   ["python3", "python3", "images filled by Linux"],
   ["getfattr", "attr", "extended attributes as Linux shows them"],
   ["chromium", "chromium", "the browser bundle in a browser"],
+  ["gcc", "gcc libc6-dev", "programs that are executed, and memory calls beside Linux"],
 ];
 
 const isHere = (command: string): boolean => spawnSync(command, ["--version"], { stdio: "ignore" }).error === undefined;
@@ -25,7 +26,7 @@ function install(packages: readonly string[]): void {
 }
 
 const missing = NEEDS.filter(([command]) => !isHere(command));
-if (missing.length > 0 && process.getuid?.() === 0 && isHere("apt-get")) install([...new Set(missing.map(([, debianPackage]) => debianPackage))]);
-for (const [command, debianPackage, use] of missing.filter(([name]) => !isHere(name))) {
-  process.stderr.write(`not tested here: ${use} (needs ${command}, from the package ${debianPackage})\n`);
+if (missing.length > 0 && process.getuid?.() === 0 && isHere("apt-get")) install([...new Set(missing.flatMap(([, debianPackages]) => debianPackages.split(" ")))]);
+for (const [command, debianPackages, use] of missing.filter(([name]) => !isHere(name))) {
+  process.stderr.write(`not tested here: ${use} (needs ${command}, from ${debianPackages})\n`);
 }

@@ -3,7 +3,7 @@
  * npm start, or npm start -- FOLDER for a folder of your own.
  */
 import { spawnSync } from "node:child_process";
-import { closeSync, lstatSync, mkdtempSync, openSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, ftruncateSync } from "node:fs";
+import { lstatSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative, resolve } from "node:path";
 import { Ext4, type Volume } from "ext4";
@@ -32,16 +32,12 @@ const sumOf = (entries: readonly Entry[]): number => entries.reduce((sum, { size
 const mib = (bytes: number): string => `${(bytes / MIB).toFixed(1)} MiB`;
 
 function makeImage(sizeBytes: number): string {
-  const fd = openSync(image, "w");
-  ftruncateSync(fd, sizeBytes);
-  closeSync(fd);
-  const { error, status, stderr } = spawnSync("mke2fs", ["-q", "-t", "ext4", "-d", source, image], { encoding: "utf8" });
-  if (error !== undefined) throw new Error("this tour needs mke2fs, from the package e2fsprogs", { cause: error });
-  if (status !== 0) throw new Error(`mke2fs failed: ${stderr}`);
-  return `mke2fs -t ext4 -d, ${mib(sizeBytes)}`;
+  const { status, stderr } = spawnSync(process.execPath, ["bin/ext4", "mkfs", "-d", source, image, `${sizeBytes / MIB}M`], { encoding: "utf8" });
+  if (status !== 0) throw new Error(`ext4 mkfs failed: ${stderr}`);
+  return `ext4 mkfs -d, ${mib(sizeBytes)}`;
 }
 
-/** Compares one entry in all that mke2fs takes over. @returns bytes compared. */
+/** Compares one entry in all that mkfs -d takes over. @returns bytes compared. */
 function compare(volume: Volume, path: string): number {
   const theirs = lstatSync(join(source, path));
   const ours = volume.lstatSync(`/${path}`);

@@ -4,19 +4,21 @@
 import { FsError } from "../lib/errno.js";
 import { encode } from "../lib/utf8.js";
 import type { Task } from "../sched/task.js";
-import { createAt, linkAt, renameAt, rmdirAt, unlinkAt, withDirectory } from "../vfs/change.js";
-import {
-  FALLOC_FL_KEEP_SIZE, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP, type AttributeChanges, type Inode, type NewInode, type Timespec, type XattrFlags,
-} from "../vfs/inode.js";
+import { changeFlags, changeMode, changeOwner, changeTimes, changeXattr } from "../vfs/attributes.js";
+import { createAt, linkAt, renameAt, rmdirAt, unlinkAt } from "../vfs/change.js";
+import { fallocateInode, type File } from "../vfs/file.js";
+import { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } from "../vfs/flags.js";
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Inode, type Timespec, type XattrFlags } from "../vfs/inode.js";
+import { withReadLock } from "../vfs/inode-lock.js";
 import { Dentry, pathLookupParent, type LastName } from "../vfs/namei.js";
-import { checkOwner, checkPermission, isAppendOnly, isImmutable, isInGroup, isPrivileged, MAY_READ, MAY_WRITE } from "../vfs/permission.js";
+import { newInode } from "../vfs/open.js";
+import { checkPermission, MAY_READ } from "../vfs/permission.js";
 import { listDirectory } from "../vfs/walk.js";
 import { constants } from "./constants.js";
 import { inContext } from "./context.js";
-import { bytesOf, Operations, withReadLock, type FollowOptions, type OpenFile } from "./operations.js";
+import { bytesOf, Operations, type FollowOptions } from "./operations.js";
 import { argumentError, encodeAs, pathBytes, shownPath, type PathLike } from "./path.js";
 
-const { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_SYNC, O_DSYNC, O_TMPFILE, O_TRUNC, O_WRONLY } = constants;
 const COPY_PIECE_BYTES = 1 << 20;
 const SLASH = 0x2f;
 const TEMPORARY_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -30,47 +32,6 @@ export interface WriteOptions { readonly offset?: number | undefined; readonly l
 
 export class Changes extends Operations {
   private temporaryCount = 0;
-
-  protected override *openDentry(path: PathLike, flags: number, mode: number): Task<Dentry> {
-    if ((flags & O_TMPFILE) === O_TMPFILE) return yield* this.openNameless(path, flags, mode);
-    if ((flags & O_CREAT) === 0) return yield* this.prepareOpen(yield* super.openDentry(path, flags, mode), flags);
-    const isExclusive = (flags & O_EXCL) !== 0;
-    const last = yield* this.findParent(path, !isExclusive && (flags & O_NOFOLLOW) === 0, "open");
-    if (!last.isPlain || last.mustBeDirectory) throw new FsError("EISDIR");
-    const known = yield* withReadLock(last.dir.d_inode, () => last.dir.d_inode.lookup(last.name));
-    if (known !== undefined) {
-      if (isExclusive) throw new FsError("EEXIST");
-      if (known.isDirectory()) throw new FsError("EISDIR");
-      return yield* this.prepareOpen(yield* super.openDentry(path, flags, mode), flags);
-    }
-    if ((flags & O_DIRECTORY) !== 0) throw new FsError("EINVAL");
-    const inode = yield* createAt(last, this.wanted(S_IFREG, mode), this.cred, false);
-    return new Dentry(inode, last.name, last.dir);
-  }
-
-  /** A file in `path`'s directory without a name: gone with its close, unless it is linked. */
-  private *openNameless(path: PathLike, flags: number, mode: number): Task<Dentry> {
-    if ((flags & O_ACCMODE) === O_RDONLY) throw new FsError("EINVAL");
-    const dir = yield* this.find(path, true, "open");
-    if (!dir.d_inode.isDirectory()) throw new FsError("ENOTDIR");
-    this.fs.checkWritable();
-    yield* checkPermission(dir.d_inode, this.cred, MAY_WRITE);
-    const inode = yield* dir.d_inode.createNameless(this.wanted(S_IFREG, mode));
-    return new Dentry(inode, encode(`#${inode.i_ino}`), dir);
-  }
-
-  private *prepareOpen(dentry: Dentry, flags: number): Task<Dentry> {
-    const { d_inode: inode } = dentry;
-    const isWriting = (flags & O_ACCMODE) !== O_RDONLY;
-    if (isWriting && isAppendOnly(inode) && ((flags & O_APPEND) === 0 || (flags & O_TRUNC) !== 0)) throw new FsError("EPERM");
-    if ((flags & O_TRUNC) !== 0 && inode.isRegular()) {
-      this.fs.checkWritable();
-      yield* checkPermission(inode, this.cred, MAY_WRITE);
-      yield* this.withInode(inode, () => inode.setattr({ sizeBytes: 0 }));
-    }
-    if ((flags & O_DIRECT) !== 0) yield* inode.settle();
-    return dentry;
-  }
 
   // Descriptors
 
@@ -102,68 +63,34 @@ export class Changes extends Operations {
     return total;
   }
 
-  private *writeAt(file: OpenFile, bytes: Uint8Array, position: number | bigint | null | undefined): Task<number> {
-    const { d_inode: inode } = file.dentry;
-    return yield* inContext({ syscall: "write" }, this.writeInto(inode, file, bytes, position));
-  }
-
-  private *writeInto(inode: Inode, file: OpenFile, bytes: Uint8Array, position: number | bigint | null | undefined): Task<number> {
-    if ((file.flags & O_ACCMODE) === O_RDONLY) throw new FsError("EBADF");
-    this.fs.checkWritable();
-    if (!inode.isRegular()) throw new FsError("ENXIO", "a device, FIFO or socket takes no data in an image");
+  private *writeAt(file: File, bytes: Uint8Array, position: number | bigint | null | undefined): Task<number> {
     const isCurrent = position === null || position === undefined || Number(position) < 0;
-    yield* this.withInode(inode, function* (this: Changes): Task<void> {
-      const at = (file.flags & O_APPEND) !== 0 ? inode.i_size : isCurrent ? file.positionBytes : Number(position);
-      if (isImmutable(inode)) throw new FsError("EPERM");
-      yield* this.dropPrivileges(inode);
-      yield* inode.write(at, bytes);
-      if (isCurrent) file.positionBytes = at + bytes.length;
-    }.bind(this));
-    if ((file.flags & (O_SYNC | O_DSYNC)) !== 0) yield* inode.fsync((file.flags & O_SYNC) !== O_SYNC);
-    else if ((file.flags & O_DIRECT) !== 0) yield* inode.settle();
+    yield* inContext({ syscall: "write" }, isCurrent ? file.write(bytes) : file.pwrite(Number(position), bytes));
     return bytes.length;
   }
 
-  /** Who is not root takes set-id bits away from a file that he changes. */
-  private *dropPrivileges(inode: Inode): Task<void> {
-    if (isPrivileged(this.cred)) return;
-    const kept = inode.i_mode & ~droppedBits(inode);
-    if (kept !== inode.i_mode) yield* inode.setattr({ mode: kept });
-  }
-
   *ftruncate(fd: number, length = 0): Task<void> {
-    const { dentry: { d_inode: inode }, flags } = this.file(fd, "ftruncate");
-    if ((flags & O_ACCMODE) === O_RDONLY) throw new FsError("EINVAL", "", { syscall: "ftruncate" });
-    yield* inContext({ syscall: "ftruncate" }, this.setSize(inode, length));
-  }
-
-  private *setSize(inode: Inode, length: number): Task<void> {
-    this.fs.checkWritable();
-    if (!(length >= 0)) throw new FsError("EINVAL");
-    if (inode.isDirectory()) throw new FsError("EISDIR");
-    if (!inode.isRegular()) throw new FsError("EINVAL");
-    if (isImmutable(inode) || isAppendOnly(inode)) throw new FsError("EPERM");
-    yield* this.withInode(inode, () => inode.setattr({ sizeBytes: length }));
+    yield* inContext({ syscall: "ftruncate" }, this.file(fd, "ftruncate").ftruncate(length));
   }
 
   *fsync(fd: number): Task<void> {
-    yield* inContext({ syscall: "fsync" }, this.file(fd, "fsync").dentry.d_inode.fsync(false));
+    yield* inContext({ syscall: "fsync" }, this.file(fd, "fsync").fsync(false));
   }
 
   *fdatasync(fd: number): Task<void> {
-    yield* inContext({ syscall: "fdatasync" }, this.file(fd, "fdatasync").dentry.d_inode.fsync(true));
+    yield* inContext({ syscall: "fdatasync" }, this.file(fd, "fdatasync").fsync(true));
   }
 
   *fchmod(fd: number, mode: number | string): Task<void> {
-    yield* inContext({ syscall: "fchmod" }, this.changeMode(this.file(fd, "fchmod").dentry.d_inode, mode));
+    yield* inContext({ syscall: "fchmod" }, changeMode(this.file(fd, "fchmod").f_inode, modeOf(mode), this.cred));
   }
 
   *fchown(fd: number, uid: number, gid: number): Task<void> {
-    yield* inContext({ syscall: "fchown" }, this.changeOwner(this.file(fd, "fchown").dentry.d_inode, uid, gid));
+    yield* inContext({ syscall: "fchown" }, changeOwner(this.file(fd, "fchown").f_inode, uid, gid, this.cred));
   }
 
   *futimes(fd: number, atime: TimeLike, mtime: TimeLike): Task<void> {
-    yield* inContext({ syscall: "futime" }, this.changeTimes(this.file(fd, "futime").dentry.d_inode, atime, mtime));
+    yield* inContext({ syscall: "futime" }, this.setTimes(this.file(fd, "futime").f_inode, atime, mtime));
   }
 
   // Whole files
@@ -188,9 +115,12 @@ export class Changes extends Operations {
 
   *truncate(path: PathLike, length = 0): Task<void> {
     // As Node's: the file is opened for it.
-    const context = { syscall: "open", path: shownPath(path) };
-    const { d_inode: inode } = yield* inContext(context, this.openDentry(path, constants.O_RDWR, 0));
-    yield* inContext({ syscall: "ftruncate" }, this.setSize(inode, length));
+    const file = yield* inContext({ syscall: "open", path: shownPath(path) }, this.openPath(path, O_RDWR, 0));
+    try {
+      yield* inContext({ syscall: "ftruncate" }, file.ftruncate(length));
+    } finally {
+      yield* file.put();
+    }
   }
 
   *copyFile(source: PathLike, destination: PathLike, mode = 0): Task<void> {
@@ -199,17 +129,30 @@ export class Changes extends Operations {
 
   private *copy(source: PathLike, destination: PathLike, mode: number): Task<void> {
     if ((mode & constants.COPYFILE_FICLONE_FORCE) !== 0) throw new FsError("EOPNOTSUPP");
-    const { d_inode: from } = yield* this.openDentry(source, O_RDONLY, 0);
-    const flags = O_WRONLY | O_CREAT | ((mode & constants.COPYFILE_EXCL) !== 0 ? O_EXCL : 0);
-    const { d_inode: to } = yield* this.openDentry(destination, flags, from.i_mode & 0o7777);
-    if (from.isDirectory()) throw new FsError("EISDIR");
-    if (to === from) return;
-    yield* this.withInode(to, () => to.setattr({ sizeBytes: 0 }));
-    const piece = new Uint8Array(Math.min(COPY_PIECE_BYTES, from.i_size));
-    for (let at = 0; at < from.i_size;) {
-      const count = yield* withReadLock(from, () => from.read(at, piece));
+    const from = yield* this.openPath(source, O_RDONLY, 0);
+    try {
+      const flags = O_WRONLY | O_CREAT | ((mode & constants.COPYFILE_EXCL) !== 0 ? O_EXCL : 0);
+      const to = yield* this.openPath(destination, flags, from.f_inode.i_mode & 0o7777);
+      try {
+        yield* this.copyData(from, to);
+      } finally {
+        yield* to.put();
+      }
+    } finally {
+      yield* from.put();
+    }
+  }
+
+  private *copyData(from: File, to: File): Task<void> {
+    const { f_inode: inode } = from;
+    if (inode.isDirectory()) throw new FsError("EISDIR");
+    if (to.f_inode === inode) return;
+    yield* to.ftruncate(0);
+    const piece = new Uint8Array(Math.min(COPY_PIECE_BYTES, inode.i_size));
+    for (let at = 0; at < inode.i_size;) {
+      const count = yield* from.pread(at, piece);
       if (count === 0) break;
-      yield* this.withInode(to, () => to.write(at, piece.subarray(0, count)));
+      yield* to.pwrite(at, piece.subarray(0, count));
       at += count;
     }
   }
@@ -225,7 +168,7 @@ export class Changes extends Operations {
   }
 
   private *makeDirectory(path: PathLike, mode: number): Task<void> {
-    yield* createAt(yield* this.findParent(path, false, "mkdir"), this.wanted(S_IFDIR, mode), this.cred, true);
+    yield* createAt(yield* this.findParent(path, false, "mkdir"), newInode(this.walker, S_IFDIR, mode), this.cred, true);
   }
 
   /** Makes what is absent on the way. Returns the first directory that was made, as Node does. */
@@ -321,7 +264,7 @@ export class Changes extends Operations {
 
   *symlink(target: PathLike, path: PathLike): Task<void> {
     const context = { syscall: "symlink", path: shownPath(target), dest: shownPath(path) };
-    const wanted = { ...this.wanted(S_IFLNK, 0o777), umask: 0, target: pathBytes(target, "target") };
+    const wanted = { ...newInode(this.walker, S_IFLNK, 0o777), umask: 0, target: pathBytes(target, "target") };
     yield* inContext(context, createAt(yield* inContext(context, this.findParent(path, false, "symlink")), wanted, this.cred, false));
   }
 
@@ -336,84 +279,55 @@ export class Changes extends Operations {
   *mknod(path: PathLike, mode: number, rdev: { major: number; minor: number } = { major: 0, minor: 0 }): Task<void> {
     const type = mode & S_IFMT;
     if (type === S_IFDIR || type === S_IFLNK) throw new FsError("EPERM", "", { syscall: "mknod", path: shownPath(path) });
-    const wanted = { ...this.wanted(type === 0 ? S_IFREG : type, mode & 0o7777), rdev };
+    const wanted = { ...newInode(this.walker, type === 0 ? S_IFREG : type, mode), rdev };
     yield* inContext({ syscall: "mknod", path: shownPath(path) }, createAt(yield* this.findParent(path, false, "mknod"), wanted, this.cred, false));
   }
 
   // Attributes
 
   *chmod(path: PathLike, mode: number | string): Task<void> {
-    yield* inContext({ syscall: "chmod", path: shownPath(path) }, this.changeMode((yield* this.find(path, true, "chmod")).d_inode, mode));
+    yield* inContext({ syscall: "chmod", path: shownPath(path) }, changeMode((yield* this.find(path, true, "chmod")).d_inode, modeOf(mode), this.cred));
   }
 
   *chown(path: PathLike, uid: number, gid: number): Task<void> {
-    yield* inContext({ syscall: "chown", path: shownPath(path) }, this.changeOwner((yield* this.find(path, true, "chown")).d_inode, uid, gid));
+    yield* inContext({ syscall: "chown", path: shownPath(path) }, changeOwner((yield* this.find(path, true, "chown")).d_inode, uid, gid, this.cred));
   }
 
   *lchown(path: PathLike, uid: number, gid: number): Task<void> {
-    yield* inContext({ syscall: "lchown", path: shownPath(path) }, this.changeOwner((yield* this.find(path, false, "lchown")).d_inode, uid, gid));
+    yield* inContext({ syscall: "lchown", path: shownPath(path) }, changeOwner((yield* this.find(path, false, "lchown")).d_inode, uid, gid, this.cred));
   }
 
   *utimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Task<void> {
-    yield* inContext({ syscall: "utime", path: shownPath(path) }, this.changeTimes((yield* this.find(path, true, "utime")).d_inode, atime, mtime));
+    yield* inContext({ syscall: "utime", path: shownPath(path) }, this.setTimes((yield* this.find(path, true, "utime")).d_inode, atime, mtime));
   }
 
   *lutimes(path: PathLike, atime: TimeLike, mtime: TimeLike): Task<void> {
-    yield* inContext({ syscall: "lutime", path: shownPath(path) }, this.changeTimes((yield* this.find(path, false, "lutime")).d_inode, atime, mtime));
+    yield* inContext({ syscall: "lutime", path: shownPath(path) }, this.setTimes((yield* this.find(path, false, "lutime")).d_inode, atime, mtime));
   }
 
-  private *changeMode(inode: Inode, mode: number | string): Task<void> {
-    this.fs.checkWritable();
-    checkOwner(inode, this.cred);
-    const bits = modeOf(mode);
-    // Who is not in the file's group cannot make it set-group-id.
-    const isForeign = !isPrivileged(this.cred) && !isInGroup(this.cred, inode.i_gid);
-    yield* this.setattr(inode, { mode: isForeign ? bits & ~S_ISGID : bits });
-  }
-
-  private *changeOwner(inode: Inode, uid: number, gid: number): Task<void> {
-    this.fs.checkWritable();
-    if (isImmutable(inode) || isAppendOnly(inode)) throw new FsError("EPERM");
-    const isOwn = this.cred.uid === inode.i_uid && (uid === KEEP || uid === inode.i_uid) && (gid === KEEP || isInGroup(this.cred, gid));
-    if (!isPrivileged(this.cred) && !isOwn) throw new FsError("EPERM");
-    const mode = inode.isDirectory() ? undefined : inode.i_mode & ~droppedBits(inode);
-    yield* this.setattr(inode, { uid: uid === KEEP ? undefined : uid, gid: gid === KEEP ? undefined : gid, mode });
-  }
-
-  private *changeTimes(inode: Inode, atime: TimeLike, mtime: TimeLike): Task<void> {
-    this.fs.checkWritable();
-    checkOwner(inode, this.cred);
-    yield* this.setattr(inode, { atime: timeOf(atime), mtime: timeOf(mtime) });
-  }
-
-  private *setattr(inode: Inode, changes: AttributeChanges): Task<void> {
-    yield* this.withInode(inode, () => inode.setattr(changes));
+  private *setTimes(inode: Inode, atime: TimeLike, mtime: TimeLike): Task<void> {
+    yield* changeTimes(inode, { atime: timeOf(atime), mtime: timeOf(mtime) }, this.cred);
   }
 
   // What Node's fs has not
 
   *setxattr(path: PathLike, name: string | Uint8Array, value: string | Uint8Array, options: XattrFlags & FollowOptions = {}): Task<void> {
-    yield* this.changeXattr("setxattr", path, name, typeof value === "string" ? encode(value) : value, options);
+    yield* this.setOneXattr("setxattr", path, name, typeof value === "string" ? encode(value) : value, options);
   }
 
   *removexattr(path: PathLike, name: string | Uint8Array, options: FollowOptions = {}): Task<void> {
-    yield* this.changeXattr("removexattr", path, name, undefined, options);
+    yield* this.setOneXattr("removexattr", path, name, undefined, options);
   }
 
-  private *changeXattr(syscall: string, path: PathLike, name: string | Uint8Array, value: Uint8Array | undefined, options: XattrFlags & FollowOptions): Task<void> {
+  private *setOneXattr(syscall: string, path: PathLike, name: string | Uint8Array, value: Uint8Array | undefined, options: XattrFlags & FollowOptions): Task<void> {
     const { d_inode: inode } = yield* this.find(path, options.followSymlinks ?? true, syscall);
-    this.fs.checkWritable();
-    const bytes = typeof name === "string" ? encode(name) : name;
-    yield* inContext({ syscall, path: shownPath(path) }, this.withInode(inode, () => inode.setxattr(bytes, value, options)));
+    yield* inContext({ syscall, path: shownPath(path) }, changeXattr(inode, typeof name === "string" ? encode(name) : name, value, options, this.cred));
   }
 
   /** Reserves, punches, zeroes or moves a range, as Linux's fallocate. @param mode FALLOC_FL_ bits. */
   *fallocate(target: PathLike | number, mode: number, offset: number, length: number): Task<void> {
     const inode = yield* this.inodeOf(target, "fallocate");
-    this.fs.checkWritable();
-    const context = { syscall: "fallocate", path: typeof target === "number" ? undefined : shownPath(target) };
-    if (isImmutable(inode) || (isAppendOnly(inode) && (mode & ~FALLOC_FL_KEEP_SIZE) !== 0)) throw new FsError("EPERM", "", context);
-    yield* inContext(context, this.withInode(inode, () => inode.fallocate(mode, offset, length)));
+    yield* inContext({ syscall: "fallocate", path: typeof target === "number" ? undefined : shownPath(target) }, fallocateInode(inode, mode, offset, length, this.cred));
   }
 
   /** The first byte at or behind `offset` that is data, or in a hole. @throws FsError ENXIO there is none. */
@@ -423,7 +337,7 @@ export class Changes extends Operations {
   }
 
   private *inodeOf(target: PathLike | number, syscall: string): Task<Inode> {
-    if (typeof target === "number") return this.file(target, syscall).dentry.d_inode;
+    if (typeof target === "number") return this.file(target, syscall).f_inode;
     const { d_inode: inode } = yield* this.find(target, true, syscall);
     yield* checkPermission(inode, this.cred, MAY_READ);
     return inode;
@@ -432,9 +346,7 @@ export class Changes extends Operations {
   /** Sets the flags that chattr sets: FS_*_FL bits. Those that cannot be changed must be as they are. */
   *setFlags(path: PathLike, flags: number): Task<void> {
     const { d_inode: inode } = yield* this.find(path, false, "ioctl");
-    this.fs.checkWritable();
-    if (!isPrivileged(this.cred) && this.cred.uid !== inode.i_uid) throw new FsError("EPERM", "", { syscall: "ioctl", path: shownPath(path) });
-    yield* inContext({ syscall: "ioctl", path: shownPath(path) }, this.withInode(inode, () => inode.setFlags(flags)));
+    yield* inContext({ syscall: "ioctl", path: shownPath(path) }, changeFlags(inode, flags, this.cred));
   }
 
   /** Everything that was done so far becomes durable. */
@@ -443,25 +355,8 @@ export class Changes extends Operations {
   }
 
   private *findParent(path: PathLike, followLast: boolean, syscall: string): Task<LastName> {
-    return yield* inContext({ syscall, path: shownPath(path) }, pathLookupParent(this.root, this.root, pathBytes(path), { followLast, cred: this.cred }));
+    return yield* inContext({ syscall, path: shownPath(path) }, pathLookupParent(this.walker.mnt.mnt_root, this.walker.base, pathBytes(path), { followLast, cred: this.cred }));
   }
-
-  private wanted(type: number, mode: number): NewInode {
-    const { uid, gid, umask } = this.cred;
-    return { mode: type | (mode & 0o7777), umask, uid, gid };
-  }
-
-  private *withInode<T>(inode: Inode, work: () => Task<T>): Task<T> {
-    return yield* withDirectory(inode, work);
-  }
-}
-
-/** An owner or group that stays. */
-const KEEP = -1;
-
-/** Set-user-id, and set-group-id where the group may execute: else that bit means mandatory locking. */
-function droppedBits(inode: Inode): number {
-  return S_ISUID | ((inode.i_mode & S_IXGRP) !== 0 ? S_ISGID : 0);
 }
 
 function modeOf(mode: number | string): number {

@@ -2,11 +2,12 @@
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
 import { S_IFDIR, type Inode } from "../vfs/inode.js";
+import { withReadLock } from "../vfs/inode-lock.js";
 import type { WalkEntry } from "../vfs/walk.js";
 import type { Changes, FileData, TimeLike, WriteFileOptions, WriteOptions } from "./changes.js";
 import { inContext, type Host } from "./context.js";
 import { childPath, entryName, entryType } from "./entries.js";
-import { withReadLock, type ReadOptions } from "./operations.js";
+import type { ReadOptions } from "./operations.js";
 import { checkInteger, optionsOf, type BufferEncoding, type WithEncoding } from "./path.js";
 import { Dirent, type BigIntStats, type Stats } from "./stats.js";
 

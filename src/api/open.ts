@@ -1,8 +1,9 @@
-/** Opening a volume on a device: the partition, the mount, the volume around it. */
+/** Opening a volume on a device: the partition, the namespace of persistent memory, the mount, the volume around it. */
 import type { BlockDevice } from "../block/device.js";
 import { openPartition } from "../block/partition.js";
 import { mountExt4 } from "../ext4/mount.js";
 import type { DataMode, ErrorsPolicy, Ext4 } from "../ext4/super.js";
+import { deviceInside } from "../nvdimm/namespace.js";
 import type { Clock } from "../sched/clock.js";
 import type { Task } from "../sched/task.js";
 import { ROOT, type Credentials } from "../vfs/permission.js";
@@ -35,7 +36,7 @@ export interface OpenOptions {
 }
 
 export function* mountVolume(device: BlockDevice, options: OpenOptions, journalDevice?: BlockDevice): Task<Ext4> {
-  const target = options.partition === undefined ? device : yield* openPartition(device, options.partition);
+  const target = yield* deviceInside(options.partition === undefined ? device : yield* openPartition(device, options.partition));
   const { readOnly, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, isFresh, clock, random } = options;
   return yield* mountExt4(target, { readOnly, journalDevice, verifyChecksums: options.checksum, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, isFresh, clock, random });
 }

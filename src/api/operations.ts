@@ -6,8 +6,12 @@ import { INODE_FLAG_LETTERS } from "../format/inode.js";
 import { FsError } from "../lib/errno.js";
 import { encode } from "../lib/utf8.js";
 import type { Task } from "../sched/task.js";
-import { S_IFDIR, S_IFMT, S_IFSOCK, type FileExtent, type Inode, type SuperBlock } from "../vfs/inode.js";
-import { dentryPath, pathLookup, rootDentry, type Dentry } from "../vfs/namei.js";
+import type { File } from "../vfs/file.js";
+import { S_IFDIR, type FileExtent, type Inode, type SuperBlock } from "../vfs/inode.js";
+import { withReadLock } from "../vfs/inode-lock.js";
+import { Mount } from "../vfs/mount.js";
+import { dentryPath, pathLookup, type Dentry } from "../vfs/namei.js";
+import { openFile, type Walker } from "../vfs/open.js";
 import { checkPermission, MAY_EXEC, MAY_READ, MAY_WRITE, type Credentials } from "../vfs/permission.js";
 import { listDirectory } from "../vfs/walk.js";
 import { constants, parseFlags } from "./constants.js";
@@ -18,16 +22,6 @@ import { Dirent, statFsOf, statsOf, type BigIntStats, type StatFs, type Stats } 
 
 /** Longest file that readFile takes in one piece, as Node's (2 GiB - 1). */
 const READ_FILE_BYTES_MAX = 2 ** 31 - 1;
-const GROW_BYTES = 64 * 1024;
-
-export interface OpenFile {
-  readonly dentry: Dentry;
-  readonly path: string;
-  /** O_ bits. */
-  readonly flags: number;
-  /** Where the next read or write without a position begins. */
-  positionBytes: number;
-}
 
 export interface FlagsInfo {
   /** FS_*_FL bits. */
@@ -46,43 +40,32 @@ const FD_MAX = 2 ** 31 - 1;
 const POSITION_MAX = 2n ** 63n - 1n;
 
 export class Operations {
-  protected readonly files = new Map<number, OpenFile>();
-  protected readonly root: Dentry;
+  protected readonly files = new Map<number, File>();
+  protected readonly walker: Walker;
 
   constructor(protected readonly fs: SuperBlock, readonly host: Host, protected readonly cred: Credentials) {
-    this.root = rootDentry(fs.root);
+    const mnt = new Mount(fs);
+    this.walker = { mnt, base: mnt.mnt_root, cred };
   }
 
   *open(path: PathLike, flags?: string | number | null, mode = 0o666): Task<number> {
     const bits = parseFlags(flags);
-    const context = { syscall: "open", path: shownPath(path) };
-    const dentry = yield* inContext(context, this.openDentry(path, bits, mode));
-    dentry.d_inode.i_count++;
+    const file = yield* inContext({ syscall: "open", path: shownPath(path) }, this.openPath(path, bits, mode));
     let fd = 3;
     while (this.files.has(fd)) fd++;
-    this.files.set(fd, { dentry, path: context.path, flags: bits, positionBytes: 0 });
+    this.files.set(fd, file);
     return fd;
   }
 
-  /** What open finds; the writable volume also makes it. */
-  protected *openDentry(path: PathLike, flags: number, _mode: number): Task<Dentry> {
-    const dentry = yield* this.find(path, (flags & constants.O_NOFOLLOW) === 0, "open");
-    const { d_inode: inode } = dentry;
-    if ((flags & constants.O_DIRECTORY) !== 0 && !inode.isDirectory()) throw new FsError("ENOTDIR");
-    if (inode.isSymlink()) throw new FsError("ELOOP");
-    const access = flags & constants.O_ACCMODE;
-    if (inode.isDirectory() && (access !== constants.O_RDONLY || (flags & constants.O_TRUNC) !== 0)) throw new FsError("EISDIR");
-    if ((inode.i_mode & S_IFMT) === S_IFSOCK) throw new FsError("ENXIO");
-    if (access !== constants.O_RDONLY) this.fs.checkWritable();
-    yield* checkPermission(inode, this.cred, access === constants.O_RDONLY ? MAY_READ : access === constants.O_WRONLY ? MAY_WRITE : MAY_READ | MAY_WRITE);
-    return dentry;
+  /** The caller puts what he gets. @param flags O_ bits. */
+  protected *openPath(path: PathLike, flags: number, mode: number): Task<File> {
+    return yield* openFile(this.walker, pathBytes(path), flags, mode);
   }
 
   *close(fd: number): Task<void> {
-    const { dentry: { d_inode: inode } } = this.file(fd, "close");
+    const file = this.file(fd, "close");
     this.files.delete(fd);
-    inode.i_count--;
-    yield* inode.release();
+    yield* file.put();
   }
 
   /** Closes whatever is open. */
@@ -97,39 +80,22 @@ export class Operations {
     const at = position ?? -1;
     if (typeof at !== "bigint") checkInteger(at, "position", -1);
     else if (at > POSITION_MAX - BigInt(into.length)) throw argumentError("ERR_OUT_OF_RANGE", `The value of "position" is out of range. Received ${at}n`);
-    if ((file.flags & constants.O_ACCMODE) === constants.O_WRONLY) throw new FsError("EBADF", "", { syscall: "read" });
-    const isCurrent = at < 0;
-    const count = yield* this.readFrom(file.dentry.d_inode, isCurrent ? file.positionBytes : Number(at), into);
-    if (isCurrent) file.positionBytes += count;
-    return count;
+    return yield* inContext({ syscall: "read" }, at < 0 ? file.read(into) : file.pread(Number(at), into));
   }
 
   *fstat(fd: number, options?: { bigint?: boolean | undefined }): Task<Stats | BigIntStats> {
-    return yield* statsOf(this.file(fd, "fstat").dentry.d_inode, options?.bigint);
+    return yield* statsOf(this.file(fd, "fstat").f_inode, options?.bigint);
   }
 
   *readFile(path: PathLike | number, options?: WithEncoding<ReadFileOptions>): Task<Uint8Array | string> {
     const { encoding, flag } = optionsOf(options);
-    const file = typeof path === "number" ? this.file(path, "read") : undefined;
-    const { d_inode: inode } = file?.dentry ?? (yield* inContext({ syscall: "open", path: shownPath(path) }, this.openDentry(path as PathLike, parseFlags(flag), 0o666)));
-    const bytes = yield* this.readWhole(inode, file?.positionBytes ?? 0);
-    if (file !== undefined) file.positionBytes += bytes.length;
-    return encoding === undefined || encoding === "buffer" ? this.host.wrapBytes(bytes) : decodeAs(bytes, encoding);
-  }
-
-  /** A file of unknown size (i_size is the disk's word, and holes cost nothing) is bounded before memory is asked for. */
-  private *readWhole(inode: Inode, from: number): Task<Uint8Array> {
-    const sizeBytes = Math.max(0, inode.i_size - from);
-    if (inode.isRegular() && sizeBytes > READ_FILE_BYTES_MAX) throw new FsError("EFBIG", `the file has ${inode.i_size} bytes, which is more than fits in one piece`, { syscall: "read" });
-    const bytes = allocate(inode.isRegular() ? sizeBytes : GROW_BYTES);
-    const count = yield* this.readFrom(inode, from, bytes);
-    return count === bytes.length ? bytes : bytes.subarray(0, count);
-  }
-
-  private *readFrom(inode: Inode, from: number, into: Uint8Array): Task<number> {
-    if (inode.isDirectory()) throw new FsError("EISDIR", "", { syscall: "read" });
-    if (!inode.isRegular()) throw new FsError("ENXIO", "a device, FIFO or socket has no data in an image", { syscall: "read" });
-    return yield* inContext({ syscall: "read" }, withReadLock(inode, () => inode.read(from, into)));
+    const file = typeof path === "number" ? this.file(path, "read") : yield* inContext({ syscall: "open", path: shownPath(path) }, this.openPath(path, parseFlags(flag), 0o666));
+    try {
+      const bytes = yield* inContext({ syscall: "read" }, file.atPosition(() => readWhole(file)));
+      return encoding === undefined || encoding === "buffer" ? this.host.wrapBytes(bytes) : decodeAs(bytes, encoding);
+    } finally {
+      if (typeof path !== "number") yield* file.put();
+    }
   }
 
   *readdir(path: PathLike, options?: WithEncoding<ReaddirOptions>): Task<(EntryName | Dirent<EntryName>)[]> {
@@ -250,15 +216,26 @@ export class Operations {
   /** Walks a path. @throws FsError ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, with call and path named. */
   *find(path: PathLike, followLast: boolean, syscall: string): Task<Dentry> {
     const bytes = pathBytes(path);
-    return yield* inContext({ syscall, path: shownPath(path) }, pathLookup(this.root, this.root, bytes, { followLast, cred: this.cred }));
+    return yield* inContext({ syscall, path: shownPath(path) }, pathLookup(this.walker.mnt.mnt_root, this.walker.base, bytes, { followLast, cred: this.cred }));
   }
 
-  protected file(fd: number, syscall: string): OpenFile {
+  protected file(fd: number, syscall: string): File {
     checkInteger(fd, "fd", 0, FD_MAX);
     const file = this.files.get(fd);
     if (file === undefined) throw new FsError("EBADF", "", { syscall });
     return file;
   }
+}
+
+/** The file from its position on. A file of unknown size (i_size is the disk's word, and holes cost nothing) is bounded before memory is asked for. */
+function* readWhole(file: File): Task<Uint8Array> {
+  const { f_inode: inode, f_pos: from } = file;
+  const sizeBytes = Math.max(0, inode.i_size - from);
+  if (inode.isRegular() && sizeBytes > READ_FILE_BYTES_MAX) throw new FsError("EFBIG", `the file has ${inode.i_size} bytes, which is more than fits in one piece`);
+  const bytes = allocate(inode.isRegular() ? sizeBytes : 0);
+  const count = yield* file.pread(from, bytes);
+  file.f_pos += count;
+  return count === bytes.length ? bytes : bytes.subarray(0, count);
 }
 
 /** @throws FsError ENOMEM. */
@@ -284,15 +261,4 @@ export function bytesOf(buffer: unknown, offset?: number | null, length?: number
   const wanted = length ?? buffer.byteLength - from;
   checkInteger(wanted, "length", 0, buffer.byteLength - from);
   return new Uint8Array(buffer.buffer, buffer.byteOffset + from, wanted);
-}
-
-/** Keeps changes of the inode out while `work` looks at it. On a volume that is only read nothing changes. */
-export function* withReadLock<T>(inode: Inode, work: () => Task<T>): Task<T> {
-  if (!inode.i_sb.isWritable) return yield* work();
-  if (!inode.i_rwsem.tryRead()) yield* inode.i_rwsem.read();
-  try {
-    return yield* work();
-  } finally {
-    inode.i_rwsem.unlockRead();
-  }
 }

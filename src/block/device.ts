@@ -23,6 +23,10 @@ export interface BlockDevice {
   readonly name: string;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
+  /** True: a power cut may leave part of a sector, as on persistent memory without a BTT. Words of 8 bytes stay whole. */
+  readonly tearsSectors?: boolean;
+  /** A device on part of this one that can do what this one can; left out, a partition just shifts requests. */
+  range?(startBytes: number, sizeBytes: number, options: { readonly name: string }): BlockDevice;
   /**
    * Carries out all of `bios`, in any order, and returns when all are done. A flush makes durable what was written in earlier calls.
    * @throws FsError EIO a transfer failed or passes the end; EROFS a write to a read-only device; EOPNOTSUPP the device cannot be driven synchronously.

@@ -49,7 +49,7 @@ export function* readPartitions(device: BlockDevice): Task<Partition[]> {
 export function* openPartition(device: BlockDevice, number: number): Task<BlockDevice> {
   const partitions = yield* readPartitions(device);
   const partition = partitions.find((candidate) => candidate.number === number);
-  if (partition !== undefined) return new PartitionDevice(device, partition);
+  if (partition !== undefined) return device.range?.(partition.startBytes, partition.sizeBytes, { name: `${device.name}#${number}` }) ?? new PartitionDevice(device, partition);
   const known = partitions.length === 0 ? "it has none" : `it has ${partitions.map((candidate) => candidate.number).join(", ")}`;
   throw new FsError("ENXIO", `${device.name} has no partition ${number}; ${known}`);
 }

@@ -22,6 +22,7 @@ import { ls, type LsOptions } from "./verbs/ls.js";
 import { lsattr, type LsattrOptions } from "./verbs/lsattr.js";
 import { mkfs } from "./verbs/mkfs.js";
 import { addMkfsOptions, type RawMkfsOptions } from "./verbs/mkfs-options.js";
+import { nvdimm, NVDIMM_ACTIONS, type NvdimmOptions } from "./verbs/nvdimm.js";
 import { partitions } from "./verbs/partitions.js";
 import { stat } from "./verbs/stat.js";
 import { tree, type TreeOptions } from "./verbs/tree.js";
@@ -176,6 +177,27 @@ verb("partitions", "list the partitions of a disk image", "  ext4 partitions dis
       await runAsync(partitions(await openDevice(image), out));
     } catch (error) {
       throw ofImage(image, error);
+    }
+    finish(out);
+  });
+
+verb("nvdimm", "show and make namespaces of persistent memory, in files that stand for a region of it", `  ext4 nvdimm list pmem.img
+  ext4 nvdimm create --mode fsdax --size 1G --align 2M pmem.img       for filesystems with DAX
+  ext4 nvdimm create --mode sector --sector-size 4K --size 64M pmem.img   whole sectors after a power cut
+  ext4 nvdimm create --mode devdax --map dev --force pmem.img         a device to be mapped
+  ext4 nvdimm nfit /sys/firmware/acpi/tables/NFIT                     what firmware tells of regions
+  ext4 nvdimm nfit --make --size 16G --eadr NFIT`)
+  .argument("<action>", NVDIMM_ACTIONS.join(", ")).argument("<file>")
+  .option("--mode <mode>", "create: raw, fsdax (default), sector or devdax").option("--size <bytes>", "create: of a new file; nfit --make: of the region")
+  .option("--sector-size <bytes>", "create, sector: 512, 520, 528, 4096 (default), 4104, 4160 or 4224").option("--align <bytes>", "create, fsdax and devdax: 4K, 2M (default) or 1G")
+  .option("--map <where>", "create, fsdax and devdax: the page map is in mem (default) or on dev").option("--uuid <uuid>", "create: default random").option("--force", "overwrite what is there")
+  .option("--make", "nfit: write a table for one region").option("--address <address>", "nfit --make: where the region begins (default 4G)").option("--eadr", "nfit --make: caches survive a power cut")
+  .action((action: string, file: string, options: NvdimmOptions) => {
+    const out = session.output("nvdimm");
+    try {
+      new Scheduler().runSync(nvdimm(action, file, options, out));
+    } catch (error) {
+      throw ofImage(file, error);
     }
     finish(out);
   });

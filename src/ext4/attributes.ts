@@ -1,7 +1,7 @@
 /** Changing what an inode says of a file: mode, owner, times, flags. Permissions are the caller's business. Source: ext4_setattr (fs/ext4/inode.c), ext4_ioctl_setflags (fs/ext4/ioctl.c). */
 import {
-  EXT4_APPEND_FL, EXT4_CASEFOLD_FL, EXT4_COMPR_FL, EXT4_DAX_FL, EXT4_DIRSYNC_FL, EXT4_EXTENTS_FL, EXT4_IMMUTABLE_FL, EXT4_JOURNAL_DATA_FL, EXT4_NOATIME_FL, EXT4_NODUMP_FL, EXT4_NOTAIL_FL,
-  EXT4_PROJINHERIT_FL, EXT4_SECRM_FL, EXT4_SYNC_FL, EXT4_TOPDIR_FL, EXT4_UNRM_FL,
+  EXT4_APPEND_FL, EXT4_CASEFOLD_FL, EXT4_COMPR_FL, EXT4_DAX_FL, EXT4_DIRSYNC_FL, EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_IMMUTABLE_FL, EXT4_INLINE_DATA_FL, EXT4_JOURNAL_DATA_FL, EXT4_NOATIME_FL,
+  EXT4_NODUMP_FL, EXT4_NOTAIL_FL, EXT4_PROJINHERIT_FL, EXT4_SECRM_FL, EXT4_SYNC_FL, EXT4_TOPDIR_FL, EXT4_UNRM_FL, EXT4_VERITY_FL,
 } from "../format/inode.js";
 import { INCOMPAT } from "../format/features.js";
 import { LogJournal } from "../jbd2/log-journal.js";
@@ -42,17 +42,52 @@ export function* setAttributes(fs: Ext4, inode: Ext4Inode, changes: AttributeCha
   });
 }
 
-/** Sets the flags that chattr may change; the others must be as they are. Requires: inode.i_rwsem(w). @throws FsError EOPNOTSUPP, ENOTEMPTY, ENOTDIR. */
+/** What excludes persistent memory without a page cache: the data must pass through our hands. */
+const DAX_EXCLUDED = EXT4_VERITY_FL | EXT4_ENCRYPT_FL | EXT4_JOURNAL_DATA_FL | EXT4_INLINE_DATA_FL;
+
+/**
+ * Sets the flags that chattr may change; the others must be as they are. Requires: inode.i_rwsem(w).
+ * @throws FsError EOPNOTSUPP, ENOTEMPTY, ENOTDIR; EBUSY the data of a DAX file is to be journaled, or no longer: the other flags are set all the same, as in Linux. EROFS, EIO.
+ */
 export function* setFlags(fs: Ext4, inode: Ext4Inode, flags: number): Task<void> {
   const changed = (flags ^ inode.i_flags) >>> 0;
+  checkDaxCompatible(inode, flags);
   if (((changed & ~MODIFIABLE) & ~EXT4_EXTENTS_FL) >>> 0 !== 0 || (changed & EXT4_EXTENTS_FL) !== 0) throw new FsError("EOPNOTSUPP", "these flags cannot be changed");
   if ((changed & EXT4_CASEFOLD_FL) !== 0) yield* checkCasefold(fs, inode);
-  if ((changed & EXT4_JOURNAL_DATA_FL) !== 0 && inode.isRegular()) yield* settleData(fs, inode);
+  // Who may store into pages of a file that becomes immutable has to ask again.
+  if ((changed & flags & EXT4_IMMUTABLE_FL) !== 0 && inode.isRegular()) yield* writebackInode(fs, inode);
   yield* fs.change(INODE_CREDITS, function* (handle) {
-    inode.i_flags = (inode.i_flags & ~MODIFIABLE) | (flags & MODIFIABLE);
+    if ((changed & EXT4_DAX_FL) !== 0 && !inode.isDirectory() && fs.options.dax !== "always" && fs.options.dax !== "never") inode.isDontCache = true;
+    const others = MODIFIABLE & ~EXT4_JOURNAL_DATA_FL;
+    inode.i_flags = (inode.i_flags & ~others) | (flags & others);
     inode.i_ctime = fs.now();
     yield* inode.markDirty(handle);
-  });
+  }, "INODE");
+  if ((changed & EXT4_JOURNAL_DATA_FL) !== 0) yield* changeJournalFlag(fs, inode);
+}
+
+/** Each of the two flags is held against what the other was before: both at once pass, and then the journal wins. @kernel dax_compatible */
+function checkDaxCompatible(inode: Ext4Inode, flags: number): void {
+  const isInlineDirectory = (word: number): number => (inode.isDirectory() ? word & ~EXT4_INLINE_DATA_FL : word);
+  const before = inode.i_flags;
+  if ((flags & EXT4_DAX_FL) !== 0 && isInlineDirectory(before & DAX_EXCLUDED) !== 0) throw new FsError("EOPNOTSUPP", "the file cannot be mapped without a page cache");
+  if ((before & EXT4_DAX_FL) !== 0 && isInlineDirectory(flags & DAX_EXCLUDED) !== 0) throw new FsError("EOPNOTSUPP", "the file is to be mapped without a page cache");
+}
+
+/** @kernel ext4_change_inode_journal_flag */
+function* changeJournalFlag(fs: Ext4, inode: Ext4Inode): Task<void> {
+  if (inode.isDax) throw new FsError("EBUSY", "the data of a file that is mapped without a page cache cannot be journaled");
+  // Without a journal nothing is said, and nothing done.
+  if (!fs.journal.hasLog) return;
+  fs.journal.checkUsable();
+  if (inode.isRegular()) {
+    if (fs.options.delalloc === false && fs.dataMode !== "journal") yield* settleData(fs, inode);
+    else yield* writebackInode(fs, inode);
+  }
+  yield* fs.change(INODE_CREDITS, function* (handle) {
+    inode.i_flags ^= EXT4_JOURNAL_DATA_FL;
+    yield* inode.markDirty(handle);
+  }, "INODE");
 }
 
 /** Names are filed by their folded form or not: only a directory without names can change. */

@@ -7,11 +7,12 @@ import { dirLeafChecksum, dxBlockChecksum } from "../format/checksum.js";
 import { CorruptionError, type CorruptionPlace } from "../format/corruption.js";
 import { EXT4_FT_DIR_CSUM, ext4_dir_entry_2, ext4_dir_entry_tail, recLenFromDisk, HEAD_BYTES, roundUp4 } from "../format/dir-entry.js";
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { dirHash, type DirHash } from "../lib/dir-hash.js";
 import type { Ino, Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
 import { DT_UNKNOWN, S_IFMT, type DirContext } from "../vfs/inode.js";
-import { noKeyName } from "./crypto.js";
-import { dirHashOf } from "./htree.js";
+import { CIPHERTEXT_BYTES_MIN, noKeyName } from "./crypto.js";
+import { shownHashVersion } from "./htree.js";
 import { iterateInline } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
 import { listExtents, mapBlocks } from "./map.js";
@@ -67,6 +68,7 @@ export function entryType(fs: Ext4, view: DataView, at: number): number {
 export function checkEntries(fs: Ext4, dir: Ext4Inode, view: DataView, from: number, end: number, place: CorruptionPlace): void {
   const extra = hasStoredHash(dir) ? STORED_HASH_BYTES : 0;
   const smallest = roundUp4(HEAD_BYTES + 1 + extra);
+  const isEncrypted = (dir.i_flags & EXT4_ENCRYPT_FL) !== 0;
   for (let at = from; at < end;) {
     const damaged = (field: string, found: number, expected?: number): CorruptionError =>
       new CorruptionError("dir-entry", { ino: dir.i_ino, ...place, offset: at, field, found, expected });
@@ -84,14 +86,21 @@ export function checkEntries(fs: Ext4, dir: Ext4Inode, view: DataView, from: num
     if (left < 0 || (left > 0 && left < (isDots ? roundUp4(HEAD_BYTES + 1) : smallest))) throw damaged("rec_len", recLen, end - at);
     const ino = ext4_dir_entry_2.inode.get(view, at);
     if (ino > fs.sb.inodesCount) throw damaged("inode", ino, fs.sb.inodesCount);
-    if (ino !== 0) checkName(view, at, nameLen, damaged);
+    if (ino !== 0) checkName(view, at, nameLen, isEncrypted, damaged);
     at += recLen;
   }
 }
 
-/** A name that is empty or holds a slash or a NUL would not be a name in any path, and might lead an extraction outside its target. */
-function checkName(view: DataView, at: number, length: number, damaged: (field: string, found: number) => CorruptionError): void {
+/**
+ * A name that is empty or holds a slash or a NUL would not be a name in any path, and might lead an extraction outside its target. Ciphertext may hold anything, as it is shown encoded,
+ * but it has whole blocks of the cipher.
+ */
+function checkName(view: DataView, at: number, length: number, isEncrypted: boolean, damaged: (field: string, found: number, expected?: number) => CorruptionError): void {
   if (length === 0) throw damaged("name_len", 0);
+  if (isEncrypted && !isDotName(new Uint8Array(view.buffer, view.byteOffset + at + HEAD_BYTES, length))) {
+    if (length < CIPHERTEXT_BYTES_MIN) throw damaged("name_len", length, CIPHERTEXT_BYTES_MIN);
+    return;
+  }
   for (let index = 0; index < length; index++) {
     const char = view.getUint8(at + HEAD_BYTES + index);
     if (char === 0 || char === 0x2f) throw damaged("name", char);
@@ -169,29 +178,52 @@ function verifyDirBlock(fs: Ext4, dir: Ext4Inode, lblk: Lblk, buffer: BufferHead
 export function* iterate(fs: Ext4, dir: Ext4Inode, context: DirContext): Task<void> {
   if ((dir.i_flags & EXT4_INLINE_DATA_FL) !== 0) return yield* iterateInline(fs, dir, context);
   const { blockBytes } = fs;
+  const shown = yield* shownNames(fs, dir);
   const blocks = blocksOf(fs, dir);
   for (let lblk = Math.floor(context.pos / blockBytes); lblk < blocks; lblk++) {
     const { view, end } = yield* readNextDirBlock(fs, dir, lblk, blocks);
     const base = lblk * blockBytes;
-    const stop = walkEntries(fs, view, 0, end, (at) => base + at < context.pos || emit(fs, dir, view, at, context));
+    const stop = walkEntries(fs, view, 0, end, (at) => base + at < context.pos || emit(fs, view, at, shown, context));
     context.pos = stop === end ? base + blockBytes : base + stop;
     if (stop !== end) return;
   }
 }
 
 /** Hands one entry over, unless it is unused. */
-export function emit(fs: Ext4, dir: Ext4Inode, view: DataView, at: number, context: DirContext): boolean {
+export function emit(fs: Ext4, view: DataView, at: number, shown: ShownName, context: DirContext): boolean {
   const ino: Ino = ext4_dir_entry_2.inode.get(view, at);
   if (ino === 0) return true;
-  return context.actor(shownName(fs, dir, entryName(fs, view, at)).slice(), ino, entryType(fs, view, at));
+  return context.actor(shown(view, at).slice(), ino, entryType(fs, view, at));
 }
 
-/** The name as Linux shows it: encrypted names have an encoded form while their key is away. */
-export function shownName(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Uint8Array {
-  const isDots = name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
-  if ((dir.i_flags & EXT4_ENCRYPT_FL) === 0 || isDots) return name;
-  const { hash, minor } = dirHashOf(fs, dir, name);
-  return noKeyName(name, hash, minor);
+/** The name of an entry as Linux shows it. */
+export type ShownName = (view: DataView, at: number) => Uint8Array;
+
+/** Encrypted names have an encoded form while their key is away. */
+export function* shownNames(fs: Ext4, dir: Ext4Inode): Task<ShownName> {
+  if ((dir.i_flags & EXT4_ENCRYPT_FL) === 0) return (view, at) => entryName(fs, view, at);
+  const hashOf = hasStoredHash(dir) ? storedHash : shownHash(fs, yield* shownHashVersion(fs, dir));
+  return (view, at) => {
+    const name = entryName(fs, view, at);
+    if (isDotName(name)) return name;
+    const { hash, minor } = hashOf(name, view, at);
+    return noKeyName(name, hash, minor);
+  };
+}
+
+function shownHash({ sb }: Ext4, version: number | undefined): (name: Uint8Array) => DirHash {
+  return version === undefined ? () => ({ hash: 0, minor: 0 }) : (name) => dirHash(version, name, sb.hashSeed);
+}
+
+/** It takes the key to compute, so it stands behind the name. */
+function storedHash(name: Uint8Array, view: DataView, at: number): DirHash {
+  const hashAt = at + roundUp4(HEAD_BYTES + name.length);
+  return { hash: view.getUint32(hashAt, true), minor: view.getUint32(hashAt + 4, true) };
+}
+
+/** "." or "..", which are never encrypted. */
+function isDotName(name: Uint8Array): boolean {
+  return name[0] === 0x2e && (name.length === 1 || (name.length === 2 && name[1] === 0x2e));
 }
 
 function* readAhead(fs: Ext4, dir: Ext4Inode, lblk: Lblk, count: number): Task<void> {

@@ -15,7 +15,7 @@ import { mapBlocks } from "./map.js";
 import { convertToUnwritten, insertMapping, mapCredits, removeMappings, shiftMappings } from "./map-write.js";
 import { withSpaceRetry } from "./space.js";
 import type { Ext4 } from "./super.js";
-import { dropPages, FREE_CREDITS, zeroPart } from "./truncate.js";
+import { dropPages, FREE_CREDITS, unmapRange, zeroPart } from "./truncate.js";
 import { claimPiece, keepPromise, writebackLocked } from "./writeback.js";
 
 const KNOWN = FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_INSERT_RANGE;
@@ -29,11 +29,17 @@ interface ByteRange { readonly from: number; readonly end: number }
 export function* fallocate(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes: number, lengthBytes: number): Task<void> {
   assertHeld(inode.i_rwsem, "write");
   checkRequest(fs, inode, mode, offsetBytes, lengthBytes);
+  // Behind its end a file is all hole; blocks that it keeps there stay.
+  if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0 && offsetBytes >= inode.i_size) return;
   const range = { from: offsetBytes, end: offsetBytes + lengthBytes };
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0) yield* growOut(fs, inode);
   if ((inode.i_flags & EXT4_EXTENTS_FL) === 0 && (mode & FALLOC_FL_PUNCH_HOLE) === 0) throw new FsError("EOPNOTSUPP", "the file has no extents");
-  if (!inode.invalidate_lock.tryWrite()) yield* inode.invalidate_lock.write();
+  const { invalidate_lock: lock } = inode.i_mapping;
+  if (!lock.tryWrite()) yield* lock.write();
   try {
+    const isShift = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) !== 0;
+    if (isShift) yield* unmapRange(fs, inode, offsetBytes, Infinity, true);
+    else if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) yield* unmapRange(fs, inode, offsetBytes, range.end, false);
     if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
     try {
       if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) yield* punchHole(fs, inode, range);
@@ -48,7 +54,7 @@ export function* fallocate(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes
       inode.i_writeback.unlock();
     }
   } finally {
-    inode.invalidate_lock.unlockWrite();
+    lock.unlockWrite();
   }
 }
 

@@ -9,6 +9,7 @@ import type { Lblk } from "../lib/numbers.js";
 import type { AddressSpace, Folio } from "../mm/address-space.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
+import { writeDax, zeroDax } from "./dax.js";
 import { readFolio } from "./file.js";
 import { writeInline } from "./inline-write.js";
 import type { Ext4Inode } from "./inode.js";
@@ -24,6 +25,8 @@ export const LARGE_FILE_BYTES = 2 ** 31;
 export const INODE_CREDITS = 3;
 /** A write is cut into pieces of so many bytes, so that neither memory nor reservations pile up. */
 const PIECE_BYTES_MAX = 4 * 2 ** 20;
+/** Where nothing piles up, for a device's own pages, handles are what is to be saved. */
+const DAX_PIECE_BYTES_MAX = 64 * 2 ** 20;
 
 /** The largest size that the inode's map allows. */
 export function sizeBytesMax(fs: Ext4, inode: Ext4Inode): number {
@@ -40,7 +43,7 @@ export function* writeData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data
   if (data.length === 0) return;
   if (offsetBytes + data.length > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
   for (let done = 0; done < data.length;) {
-    const piece = data.subarray(done, done + PIECE_BYTES_MAX);
+    const piece = data.subarray(done, done + (inode.isDax ? DAX_PIECE_BYTES_MAX : PIECE_BYTES_MAX));
     yield* writePiece(fs, inode, offsetBytes + done, piece);
     done += piece.length;
     if (fs.pageCache.hasTooMuchDirty) yield* writebackSome(fs);
@@ -51,6 +54,11 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* writeInline(fs, inode, offsetBytes, data))) return;
   if (journalsData(fs, inode)) return yield* writeJournaledData(fs, inode, offsetBytes, data);
   if (offsetBytes > inode.i_size) yield* zeroTail(fs, inode, inode.i_size);
+  if (inode.isDax) {
+    yield* writeDax(fs, inode, offsetBytes, data);
+    inode.i_disksize = Math.max(inode.i_disksize, offsetBytes + data.length);
+    return yield* stampWrite(fs, inode, offsetBytes + data.length);
+  }
   yield* withSpaceRetry(fs, () => fillFolios(fs, inode, offsetBytes, data));
   yield* stampWrite(fs, inode, offsetBytes + data.length);
 }
@@ -109,8 +117,10 @@ export function* reserveBlocks(fs: Ext4, inode: Ext4Inode, fromBytes: number, en
     lblk += count;
   }
   if (needed.length === 0) return;
-  if (!fs.allocator.reserve(needed.length)) throw new FsError("ENOSPC");
-  for (const cluster of needed) inode.delayedClusters.add(cluster);
+  // A fault and a write may ask for the same at the same time.
+  const missing = needed.filter((cluster) => !inode.delayedClusters.has(cluster));
+  if (!fs.allocator.reserve(missing.length)) throw new FsError("ENOSPC");
+  for (const cluster of missing) inode.delayedClusters.add(cluster);
 }
 
 /** With bigalloc: the first block of the disk cluster that the file has for this cluster of its own, if any of its blocks is mapped. */
@@ -138,6 +148,7 @@ function copyInto(fs: Ext4, inode: Ext4Inode, folio: Folio, offsetBytes: number,
 /** The rest of the last block reads as zeroes once the file is longer: what the disk has there may be anything. */
 export function* zeroTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   if (sizeBytes % fs.blockBytes === 0) return;
+  if (inode.isDax) return yield* zeroDax(fs, inode, sizeBytes, Math.ceil(sizeBytes / fs.blockBytes) * fs.blockBytes);
   const { i_mapping: mapping } = inode;
   const lblk = Math.floor(sizeBytes / fs.blockBytes);
   const index = Math.floor(sizeBytes / mapping.folioBytes);

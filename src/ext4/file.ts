@@ -10,7 +10,7 @@ import type { Task } from "../sched/task.js";
 import { readInlineData } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
 import { journalsData } from "./journaled-data.js";
-import { mapBlocks } from "./map.js";
+import { lookUpBlocks } from "./map.js";
 import type { Ext4 } from "./super.js";
 
 /** @throws FsError ENOKEY the file is encrypted; EIO; CorruptionError the map is damaged. */
@@ -64,7 +64,7 @@ function* addRequests(fs: Ext4, inode: Ext4Inode, offsetBytes: number, bytes: Ui
   for (let done = 0; done < bytes.length;) {
     const lblk = Math.floor((offsetBytes + done) / blockBytes);
     const skippedBytes = offsetBytes + done - lblk * blockBytes;
-    const mapping = yield* mapBlocks(fs, inode, lblk, Math.ceil((skippedBytes + bytes.length - done) / blockBytes));
+    const mapping = yield* lookUpBlocks(fs, inode, lblk, Math.ceil((skippedBytes + bytes.length - done) / blockBytes));
     const length = Math.min(mapping.count * blockBytes - skippedBytes, bytes.length - done);
     const data = bytes.subarray(done, done + length);
     if (mapping.state !== "written") data.fill(0);
@@ -94,6 +94,31 @@ function addUnlessCached(fs: Ext4, atBytes: number, data: Uint8Array, bios: Bio[
   }
 }
 
+/** Folios before and behind a faulting one that are read along with it. */
+const READAROUND_BYTES = 65536;
+
+/** The folio, and its neighbours that are not in memory, in one go. */
+export function* readFolioAround(fs: Ext4, inode: Ext4Inode, index: number): Task<Folio> {
+  const { i_mapping: mapping } = inode;
+  const window = Math.max(1, READAROUND_BYTES / mapping.folioBytes);
+  if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 || window === 1) return yield* readFolio(fs, inode, index);
+  let first = index;
+  let end = index + 1;
+  const endOfFile = Math.ceil(inode.i_size / mapping.folioBytes);
+  while (first > index - (index % window) && mapping.find(first - 1) === undefined) first--;
+  while (end < Math.min(index - (index % window) + window, endOfFile) && mapping.find(end) === undefined) end++;
+  const bytes = new Uint8Array((end - first) * mapping.folioBytes);
+  const start = first * mapping.folioBytes;
+  const bios: Bio[] = [];
+  yield* addRequests(fs, inode, start, bytes.subarray(0, Math.min(bytes.length, inode.i_size - start)), bios);
+  if (bios.length > 0) yield* fs.device.submit(bios);
+  for (let at = first; at < end; at++) {
+    // Another task may have brought some in meanwhile, or the file may be shorter now.
+    if (mapping.find(at) === undefined && at * mapping.folioBytes < inode.i_size) mapping.create(at, 1)[0]!.data.set(bytes.subarray((at - first) * mapping.folioBytes, (at - first + 1) * mapping.folioBytes));
+  }
+  return mapping.find(index) ?? (yield* readFolio(fs, inode, index));
+}
+
 /** The folio, read if it is not in memory. Behind the file's end it is zeroes, whatever the disk has there. */
 export function* readFolio(fs: Ext4, inode: Ext4Inode, index: number): Task<Folio> {
   const { i_mapping: mapping } = inode;
@@ -102,7 +127,8 @@ export function* readFolio(fs: Ext4, inode: Ext4Inode, index: number): Task<Foli
   const start = index * mapping.folioBytes;
   const bytes = new Uint8Array(Math.max(0, Math.min(mapping.folioBytes, inode.i_size - start)));
   const bios: Bio[] = [];
-  if (bytes.length > 0) yield* addRequests(fs, inode, start, bytes, bios);
+  if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0) bytes.set((yield* readInlineData(fs, inode)).subarray(start, start + bytes.length));
+  else if (bytes.length > 0) yield* addRequests(fs, inode, start, bytes, bios);
   if (bios.length > 0) yield* fs.device.submit(bios);
   const meanwhile = mapping.find(index);
   if (meanwhile !== undefined) return meanwhile;

@@ -66,7 +66,7 @@ function writeRoot(fs: Ext4, dir: Ext4Inode, { view, data }: BufferHead, parentI
 export function* addIndexed(handle: Handle, fs: Ext4, dir: Ext4Inode, entry: NewEntry): Task<void> {
   const neededBytes = entryBytes(entry.name.length);
   for (;;) {
-    const path = yield* descend(fs, dir, entry.name);
+    const path = yield* descend(fs, dir, (version) => filingHash(fs, dir, version, entry.name));
     if (path === undefined) throw new FsError("ENOKEY");
     const leaf = yield* readDirBlock(fs, dir, leafOf(path));
     const at = findGap(fs, leaf.view, 0, leaf.end, neededBytes);

@@ -10,7 +10,7 @@ import {
   DX_BLOCKS_MAX, DX_ENTRY_BYTES, DX_NODE_ENTRIES_AT, DX_ROOT_ENTRIES_AT, DX_ROOT_INFO_AT, dx_countlimit, dx_entry, dx_root_info, dxNodeLimit, dxRootLimit,
 } from "../format/htree.js";
 import { casefold } from "../lib/casefold.js";
-import { dirHash, DX_HASH_LAST_PLAIN, type DirHash } from "../lib/dir-hash.js";
+import { dirHash, DX_HASH_LAST_PLAIN } from "../lib/dir-hash.js";
 import type { Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
 import { readDirBlock } from "./dir.js";
@@ -41,11 +41,23 @@ export function isIndexed(fs: Ext4, dir: Ext4Inode): boolean {
   return fs.sb.hasDirIndex && (dir.i_flags & EXT4_INDEX_FL) !== 0 && (dir.i_flags & EXT4_INLINE_DATA_FL) === 0;
 }
 
-/** Linux shows a name of an encrypted directory with its hash, where the directory has hashes or could have. */
-export function dirHashOf(fs: Ext4, dir: Ext4Inode, name: Uint8Array): DirHash {
-  const hashes = fs.sb.hasDirIndex && (isIndexed(fs, dir) || dir.i_size <= fs.blockBytes || (dir.i_flags & EXT4_INLINE_DATA_FL) !== 0);
-  return hashes && fs.sb.hashVersion <= DX_HASH_LAST_PLAIN ? dirHash(fs.sb.hashVersion, name, fs.sb.hashSeed) : { hash: 0, minor: 0 };
+/**
+ * The version of the hash with which Linux shows the names of an encrypted directory: its tree's, or, where it is small enough to be given one, that of new trees. Undefined: it shows none.
+ */
+export function* shownHashVersion(fs: Ext4, dir: Ext4Inode): Task<number | undefined> {
+  if (!fs.sb.hasDirIndex) return undefined;
+  if (!isIndexed(fs, dir)) return dir.i_size <= fs.blockBytes || (dir.i_flags & EXT4_INLINE_DATA_FL) !== 0 ? fs.sb.hashVersion : undefined;
+  try {
+    return readRoot(fs, dir, (yield* readDirBlock(fs, dir, 0)).buffer).hashVersion;
+  } catch (error) {
+    if (!(error instanceof CorruptionError) || error.kind !== "htree-field") throw error;
+    fs.warnings.push(error);
+    return undefined;
+  }
 }
+
+/** The hash of a name that is looked for, in the version that a tree has. Undefined: it takes a key to know. */
+export type HashOf = (version: number) => number | undefined;
 
 /** The hash by which `name` is filed. Encrypted names that are casefolded as well are filed by a keyed hash: undefined. */
 export function filingHash(fs: Ext4, dir: Ext4Inode, version: number, name: Uint8Array): number | undefined {
@@ -109,13 +121,13 @@ export interface TreePath {
 }
 
 /**
- * Goes down to the leaf where `name` belongs. Undefined: the tree cannot answer, because the names are filed by a hash that needs a key.
+ * Goes down to the leaf where a name belongs. Undefined: the tree cannot answer, because the names are filed by a hash that needs a key.
  * @throws CorruptionError htree-field, and what reading the blocks throws.
  */
-export function* descend(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<TreePath | undefined> {
+export function* descend(fs: Ext4, dir: Ext4Inode, hashOf: HashOf): Task<TreePath | undefined> {
   let { buffer } = yield* readDirBlock(fs, dir, 0);
   const { hashVersion, levels } = readRoot(fs, dir, buffer);
-  const hash = filingHash(fs, dir, hashVersion, name);
+  const hash = hashOf(hashVersion);
   if (hash === undefined) return undefined;
   const path: TreePath = { hashVersion, hash, frames: [], leafCount: 0 };
   for (let lblk = 0; ; lblk = leafOf(path)) {

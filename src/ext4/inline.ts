@@ -7,7 +7,7 @@ import { I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
 import { CorruptionError } from "../format/corruption.js";
 import type { Task } from "../sched/task.js";
 import type { DirContext } from "../vfs/inode.js";
-import { checkEntries, emit, walkEntries } from "./dir.js";
+import { checkEntries, emit, shownNames, walkEntries } from "./dir.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
 import { inlineDataValue } from "./xattr.js";
@@ -57,6 +57,7 @@ export function inlineAreas(fs: Ext4, dir: Ext4Inode): InlineArea[] {
 
 export function* iterateInline(fs: Ext4, dir: Ext4Inode, context: DirContext): Task<void> {
   const areas = inlineAreas(fs, dir);
+  const shown = yield* shownNames(fs, dir);
   if (context.pos < DOTDOT_POS) {
     if (!context.actor(Uint8Array.of(0x2e), dir.i_ino, DT_DIR)) return;
     context.pos = DOTDOT_POS;
@@ -68,7 +69,7 @@ export function* iterateInline(fs: Ext4, dir: Ext4Inode, context: DirContext): T
   let areaPos = ENTRIES_POS;
   for (const { view, from, end } of areas) {
     const base = areaPos - from;
-    const stop = walkEntries(fs, view, from, end, (at) => base + at < context.pos || emit(fs, dir, view, at, context));
+    const stop = walkEntries(fs, view, from, end, (at) => base + at < context.pos || emit(fs, view, at, shown, context));
     context.pos = Math.max(context.pos, base + stop);
     if (stop !== end) return;
     areaPos += end - from;

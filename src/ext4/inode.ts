@@ -14,8 +14,8 @@ import { viewOf } from "../lib/view.js";
 import { TWO_32, type Ino, type Lblk, type Pblk, type Tid } from "../lib/numbers.js";
 import type { Handle } from "../jbd2/handle.js";
 import type { Transaction } from "../jbd2/transaction.js";
-import { AddressSpace } from "../mm/address-space.js";
-import { I_DATA_SEM, I_RWSEM, I_WRITEBACK, INVALIDATE_LOCK, XATTR_SEM } from "../sched/lock-classes.js";
+import { AddressSpace, type Folio } from "../mm/address-space.js";
+import { I_DATA_SEM, I_RWSEM, I_WRITEBACK, XATTR_SEM } from "../sched/lock-classes.js";
 import { Mutex, RwSem } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
 import {
@@ -26,8 +26,15 @@ import { iterate } from "./dir.js";
 import { isEmptyDirectory } from "./dir-write.js";
 import { checkRoot } from "./extents.js";
 import { fallocate } from "./fallocate.js";
-import { readData } from "./file.js";
-import { INODE_CREDITS, writeData } from "./file-write.js";
+import { DaxMapping } from "../dax/entries.js";
+import type { DaxDevice } from "../dax/device.js";
+import type { Iomap } from "../dax/iomap.js";
+import type { Vma } from "../mm/vma.js";
+import type { File } from "../vfs/file.js";
+import { iomapFault, iomapRead, isDaxFile } from "./dax.js";
+import { readData, readFolioAround } from "./file.js";
+import { INODE_CREDITS, sizeBytesMax, writeData } from "./file-write.js";
+import { mmapFile } from "./mapped.js";
 import { listExtents } from "./map.js";
 import { findEntry } from "./namei.js";
 import { createEntry, createNameless, exchangeEntries, linkEntry, renameEntry, unlinkEntry } from "./namei-write.js";
@@ -46,7 +53,7 @@ import { setXattr, xattrCredits } from "./xattr-write.js";
 /** Kinds of blocks whose check depends on the inode that leads to them. */
 const CHECKED_AS = { extent: 1, directory: 2 } as const;
 
-interface InodeLocks { readonly i_rwsem: RwSem; readonly invalidate_lock: RwSem; readonly i_data_sem: RwSem; readonly xattr_sem: RwSem; readonly i_writeback: Mutex }
+interface InodeLocks { readonly i_rwsem: RwSem; readonly i_data_sem: RwSem; readonly xattr_sem: RwSem; readonly i_writeback: Mutex }
 
 export class Ext4Inode extends Inode {
   readonly i_sb: Ext4;
@@ -69,6 +76,7 @@ export class Ext4Inode extends Inode {
   /** The operation that used it last, by number. [the filesystem] */
   lastUsed = 0;
   private mapping: AddressSpace | undefined;
+  private dax: DaxMapping | undefined;
   private delayed: Set<number> | undefined;
   /** Start value of the checksums of the inode and of all blocks that only it leads to. */
   readonly csumSeed: number;
@@ -85,7 +93,6 @@ export class Ext4Inode extends Inode {
 
   // Most inodes are never locked: their locks are made when first asked for.
   get i_rwsem(): RwSem { return this.lockSet().i_rwsem; }
-  get invalidate_lock(): RwSem { return this.lockSet().invalidate_lock; }
   get i_data_sem(): RwSem { return this.lockSet().i_data_sem; }
   get xattr_sem(): RwSem { return this.lockSet().xattr_sem; }
   /** One task at a time writes this file's pages back, or takes its blocks away. */
@@ -96,6 +103,20 @@ export class Ext4Inode extends Inode {
   get hasPages(): boolean { return this.mapping?.isEmpty === false; }
   get hasDirtyPages(): boolean { return this.mapping?.isDirty === true; }
 
+  override get isDax(): boolean { return this.dax !== undefined; }
+  /** The entries of a DAX file. */
+  get i_dax(): DaxMapping { return this.dax!; }
+  get daxDevice(): DaxDevice { return this.i_sb.daxDevice!; }
+  get hasDaxEntries(): boolean { return this.dax?.isEmpty === false; }
+  get hasDirtyDaxEntries(): boolean { return this.dax?.isDirty === true; }
+  /** S_DAX is decided once, when the inode comes into core or is made. */
+  decideDax(): void {
+    if (isDaxFile(this.i_sb, this)) this.dax = new DaxMapping(this.i_mapping);
+  }
+
+  /** Whoever wants it next is to read it anew, and so to decide S_DAX again: as soon as nobody has it any more, it leaves the core. @kernel d_mark_dontcache */
+  isDontCache = false;
+
   /** Clusters of the file for which space is promised, but not yet chosen. [i_rwsem and i_writeback] */
   get delayedClusters(): Set<number> { return this.delayed ??= new Set(); }
 
@@ -104,9 +125,14 @@ export class Ext4Inode extends Inode {
     this.mapping?.drop();
   }
 
+  /** What the disk has, too, and nobody has mapped. */
+  dropCleanPages(): void {
+    this.mapping?.dropClean();
+  }
+
   private lockSet(): InodeLocks {
     return this.locks ??= {
-      i_rwsem: new RwSem(I_RWSEM, `i_rwsem of inode ${this.i_ino}`), invalidate_lock: new RwSem(INVALIDATE_LOCK, `invalidate_lock of inode ${this.i_ino}`),
+      i_rwsem: new RwSem(I_RWSEM, `i_rwsem of inode ${this.i_ino}`),
       i_data_sem: new RwSem(I_DATA_SEM, `i_data_sem of inode ${this.i_ino}`), xattr_sem: new RwSem(XATTR_SEM, `xattr_sem of inode ${this.i_ino}`),
       i_writeback: new Mutex(I_WRITEBACK, `i_writeback of inode ${this.i_ino}`),
     };
@@ -142,6 +168,8 @@ export class Ext4Inode extends Inode {
 
   override *getattr(): Task<{ sizeBytes: number; blocks: number }> {
     let { i_size: sizeBytes, i_blocks: blocks } = this;
+    // What is promised to a file counts as its own, lest one that was just written be taken for all hole.
+    if (this.delayed !== undefined) blocks += (this.delayed.size * this.i_sb.sb.clusterBytes) / 512;
     // Linux reports inline data as blocks, lest the file be taken for all hole, and an encrypted link as long as it reads.
     if (this.isRegular() && (this.i_flags & EXT4_INLINE_DATA_FL) !== 0) blocks += Math.ceil(sizeBytes / 512);
     if (this.isSymlink() && (this.i_flags & EXT4_ENCRYPT_FL) !== 0) sizeBytes = (yield* this.readlink()).length;
@@ -159,6 +187,24 @@ export class Ext4Inode extends Inode {
   }
   *read(offsetBytes: number, into: Uint8Array): Task<number> {
     return yield* readData(this.i_sb, this, offsetBytes, into);
+  }
+  *readFolio(index: number): Task<Folio> {
+    return yield* readFolioAround(this.i_sb, this, index);
+  }
+  *iomapRead(offsetBytes: number, lengthBytes: number): Task<Iomap> {
+    return yield* iomapRead(this.i_sb, this, offsetBytes, lengthBytes);
+  }
+  *iomapFault(offsetBytes: number, lengthBytes: number): Task<Iomap | undefined> {
+    return yield* iomapFault(this.i_sb, this, offsetBytes, lengthBytes);
+  }
+  override *mmap(_file: File, vma: Vma): Task<void> {
+    mmapFile(this.i_sb, this, vma);
+  }
+  override *fsyncRange(fromBytes: number, endBytes: number, dataOnly: boolean): Task<void> {
+    yield* syncFile(this.i_sb, this, dataOnly, fromBytes, endBytes);
+  }
+  override get maxBytes(): number {
+    return sizeBytesMax(this.i_sb, this);
   }
   *getxattr(name: Uint8Array): Task<Uint8Array | undefined> {
     return yield* getXattr(this.i_sb, this, name);
@@ -217,10 +263,16 @@ export class Ext4Inode extends Inode {
     if (!this.i_mapping.isDirty) this.i_mapping.drop();
   }
   *release(): Task<void> {
-    if (this.i_nlink === 0 && this.i_count === 0 && this.i_sb.writable !== undefined) yield* deleteInode(this.i_sb, this);
+    if (this.i_count > 0) return;
+    if (this.i_nlink === 0 && this.i_sb.writable !== undefined) yield* deleteInode(this.i_sb, this);
+    else if (this.isDontCache) yield* this.i_sb.evict(this);
   }
   *fiemap(lblk: Lblk, count: number, limit?: number): Task<FileExtent[]> {
     return hasMap(this.i_sb, this) ? yield* listExtents(this.i_sb, this, lblk, count, limit) : [];
+  }
+  override delayedBlocks(): { readonly lblk: Lblk; readonly count: number }[] {
+    const ratio = this.i_sb.sb.clusterBlocks;
+    return [...(this.delayed ?? [])].sort((a, b) => a - b).map((cluster) => ({ lblk: cluster * ratio, count: ratio }));
   }
 }
 
@@ -258,6 +310,7 @@ export function* readInode(fs: Ext4, ino: Ino): Task<Ext4Inode> {
   const { buffer, at } = yield* findInode(fs, ino);
   const inode = new Ext4Inode(fs, ino, buffer.data.slice(at, at + fs.sb.inodeBytes));
   decode(fs, inode);
+  inode.decideDax();
   return inode;
 }
 

@@ -63,7 +63,7 @@ function* openJournalFile(fs: Ext4, ino: number): Task<Journal> {
   }
   if (next < lengthBlocks) throw new CorruptionError("journal-hole", { ino, logBlock: next });
   return {
-    blockBytes: fs.blockBytes, lengthBlocks, superblockAt: 0, extents,
+    blockBytes: fs.blockBytes, lengthBlocks, superblockAt: 0, extents, tearsSectors: fs.device.tearsSectors === true,
     read: (first, into) => fs.device.submit(requests(fs, extents, "read", first, into)),
     write: (first, data, fua) => fs.device.submit(requests(fs, extents, "write", first, data, fua)),
     flush: () => flush(fs.device),
@@ -100,7 +100,7 @@ function* openJournalDevice(fs: Ext4, device: BlockDevice): Task<Journal> {
     throw new UnsupportedFeatureError(["journal_dev"], `${device.name} is not this filesystem's journal: its uuid is another`);
   }
   const journal: Journal = {
-    blockBytes: fs.blockBytes, extents: [],
+    blockBytes: fs.blockBytes, extents: [], tearsSectors: device.tearsSectors === true,
     lengthBlocks: Math.min(blocksCount(view, 0, false), Math.floor(device.sizeBytes / fs.blockBytes)),
     superblockAt: Math.floor(SUPERBLOCK_AT / fs.blockBytes) + 1,
     read: (first, into) => readBytes(device, first * fs.blockBytes, into),

@@ -1,6 +1,6 @@
 /**
  * Files whose data is journaled: by their flag, or because the mount says so. A write changes blocks of the file through the buffer cache, in a handle, as if they were metadata: data and map are
- * whole together. Such files have no pages. Source: ext4_journalled_write_end, ext4_should_journal_data (fs/ext4).
+ * whole together. Such files have pages only where they are mapped. Source: ext4_journalled_write_end, ext4_should_journal_data (fs/ext4).
  */
 import { EXT4_JOURNAL_DATA_FL } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
@@ -11,14 +11,16 @@ import type { Ext4Inode } from "./inode.js";
 import { mapBlocks } from "./map.js";
 import { convertToWritten, insertMapping, mapCredits } from "./map-write.js";
 import { withSpaceRetry } from "./space.js";
+import { keepPromise } from "./writeback.js";
+import type { Folio } from "../mm/address-space.js";
 import type { Ext4 } from "./super.js";
 
 /** Blocks of data in one handle. */
 const BLOCKS_PER_HANDLE = 32;
 
-/** Whether the file's data goes through the journal. Encrypted data never does. */
+/** Whether the file's data goes through the journal. With delayed allocation the flag alone does not bring that about, as in Linux. @kernel ext4_inode_journal_mode */
 export function journalsData(fs: Ext4, inode: Ext4Inode): boolean {
-  return inode.isRegular() && fs.journal.hasLog && (fs.dataMode === "journal" || (inode.i_flags & EXT4_JOURNAL_DATA_FL) !== 0);
+  return inode.isRegular() && fs.journal.hasLog && (fs.dataMode === "journal" || ((inode.i_flags & EXT4_JOURNAL_DATA_FL) !== 0 && fs.options.delalloc === false));
 }
 
 /** Requires: inode.i_rwsem(w). Takes: jbd2_handle, i_data_sem. */
@@ -38,6 +40,7 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
   // All that the piece needs is promised first, so that it is not cut short in its midst.
   yield* reserveBlocks(fs, inode, offsetBytes, end);
   try {
+    copyIntoFolios(inode, offsetBytes, data);
     yield* fs.change(BLOCKS_PER_HANDLE * 2 + mapCredits(fs, inode, 4) + INODE_CREDITS, function* (handle) {
       if (!inode.i_data_sem.tryWrite()) yield* inode.i_data_sem.write();
       try {
@@ -58,7 +61,32 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
       yield* inode.markDirty(handle);
     });
   } finally {
-    releasePromises(fs, inode);
+    releasePromises(fs, inode, offsetBytes, end);
+  }
+}
+
+/** What is mapped sees the write at once, and no older bytes are written back over it. */
+function copyIntoFolios(inode: Ext4Inode, offsetBytes: number, data: Uint8Array): void {
+  if (!inode.hasPages) return;
+  const { i_mapping: mapping } = inode;
+  const { folioBytes } = mapping;
+  for (let at = offsetBytes; at < offsetBytes + data.length;) {
+    const inFolio = at % folioBytes;
+    const length = Math.min(folioBytes - inFolio, offsetBytes + data.length - at);
+    mapping.find((at - inFolio) / folioBytes)?.data.set(data.subarray(at - offsetBytes, at - offsetBytes + length), inFolio);
+    at += length;
+  }
+}
+
+/** Stores that mappings made reach the disk through the journal, too. Requires: i_writeback. Takes: jbd2_handle, i_data_sem. */
+export function* writebackJournaled(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[]): Task<void> {
+  const { i_mapping: mapping } = inode;
+  for (const folio of folios) {
+    mapping.writeProtect(folio);
+    const { version } = folio;
+    const start = folio.index * mapping.folioBytes;
+    yield* writeJournaledData(fs, inode, start, folio.data.slice(0, Math.max(0, Math.min(mapping.folioBytes, inode.i_size - start))));
+    if (folio.version === version) mapping.markClean(folio);
   }
 }
 
@@ -99,7 +127,7 @@ function* mapNewBlock(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: Lblk): T
   return pblk;
 }
 
-function releasePromises(fs: Ext4, inode: Ext4Inode): void {
-  fs.allocator.unreserve(inode.delayedClusters.size);
-  inode.delayedClusters.clear();
+function releasePromises(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): void {
+  const first = Math.floor(fromBytes / fs.blockBytes);
+  keepPromise(fs, inode, first, Math.ceil(endBytes / fs.blockBytes) - first);
 }

@@ -29,6 +29,16 @@ export function* mapBlocks(fs: Ext4, inode: Ext4Inode, lblk: Lblk, countMax: num
     : yield* mapIndirect(fs, inode, lblk, countMax);
 }
 
+/** The same for who holds nothing of the file: a fault, or a reader beside writeback. Takes: i_data_sem(r). */
+export function* lookUpBlocks(fs: Ext4, inode: Ext4Inode, lblk: Lblk, countMax: number): Task<Mapping> {
+  if (!inode.i_data_sem.tryRead()) yield* inode.i_data_sem.read();
+  try {
+    return yield* mapBlocks(fs, inode, lblk, countMax);
+  } finally {
+    inode.i_data_sem.unlockRead();
+  }
+}
+
 /** Each block of a file ends one hole at most, and so do each block of its map and the place behind it. */
 const STEPS_PER_BLOCK_MAX = 4;
 

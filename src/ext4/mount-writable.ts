@@ -18,8 +18,27 @@ import { BlockAllocator } from "./mballoc.js";
 import { acquireMmp, releaseMmp } from "./mmp.js";
 import { readSuperblock, withRoot } from "./mount.js";
 import { processOrphans } from "./orphan-cleanup.js";
-import { Ext4 } from "./super.js";
+import { Ext4, type WritableState } from "./super.js";
 import { syncFilesystem } from "./sync.js";
+
+/** What was mounted for reading is mounted for writing, with the same inodes in core. @throws FsError EROFS, also where recovery stands in an overlay: it is to be mounted anew. */
+export function* openForWriting(fs: Ext4): Task<void> {
+  if (fs.recovery !== undefined) throw new FsError("EROFS", "the journal was recovered in memory alone");
+  checkWritable(fs);
+  yield* acquireMmp(fs);
+  fs.writable = yield* writableState(fs, yield* openLogJournal(fs));
+  yield* markInUse(fs);
+  yield* processOrphans(fs);
+}
+
+function* writableState(fs: Ext4, journal: LogJournal | undefined): Task<WritableState> {
+  const groups = yield* Groups.load(fs);
+  return {
+    journal: journal ?? new DirectJournal(fs.cache, fs.clock, () => flushUnlessFresh(fs)),
+    allocator: new BlockAllocator(groups),
+    inodeAllocator: new InodeAllocator(groups),
+  };
+}
 
 export function* mountWritable(dirty: Ext4): Task<Ext4> {
   const { device, options, verifyChecksums } = dirty;
@@ -27,13 +46,7 @@ export function* mountWritable(dirty: Ext4): Task<Ext4> {
   yield* acquireMmp(dirty);
   const recovery = yield* recoverOntoDevice(dirty);
   const fs = recovery === undefined ? dirty : new Ext4(device, yield* readSuperblock(device, verifyChecksums), options);
-  const journal = options.isFresh === true ? undefined : yield* openLogJournal(fs);
-  const groups = yield* Groups.load(fs);
-  fs.writable = {
-    journal: journal ?? new DirectJournal(fs.cache, fs.clock, () => flushUnlessFresh(fs)),
-    allocator: new BlockAllocator(groups),
-    inodeAllocator: new InodeAllocator(groups),
-  };
+  fs.writable = yield* writableState(fs, options.isFresh === true ? undefined : yield* openLogJournal(fs));
   yield* withRoot(fs, recovery);
   if (options.isFresh === true) return fs;
   yield* markInUse(fs);

@@ -17,7 +17,8 @@ export function* readSuperblock(device: BlockDevice, verifyChecksums: boolean): 
   }
   const bytes = new Uint8Array(SUPERBLOCK_BYTES);
   yield* readBytes(device, SUPERBLOCK_AT, bytes);
-  return new Superblock(bytes, { verifyChecksums, deviceBytes: device.sizeBytes });
+  // Where a power cut tears sectors it may part the superblock from its checksum; each of its fields is right by itself.
+  return new Superblock(bytes, { verifyChecksums: verifyChecksums && device.tearsSectors !== true, deviceBytes: device.sizeBytes });
 }
 
 /**

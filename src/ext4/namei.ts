@@ -8,10 +8,12 @@ import { ext4_dir_entry_2, recLenFromDisk, HEAD_BYTES } from "../format/dir-entr
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import { bytesEqual } from "../lib/bytes.js";
 import { casefold, foldsTo } from "../lib/casefold.js";
+import { dirHash } from "../lib/dir-hash.js";
 import type { Ino, Lblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { blocksOf, entryName, readDirBlock, readNextDirBlock, shownName, walkEntries, type DirBlock } from "./dir.js";
-import { descend, isIndexed, leafOf, nextLeaf } from "./htree.js";
+import { parseNoKeyName, standsFor, type NoKeyName } from "./crypto.js";
+import { blocksOf, entryName, hasStoredHash, readDirBlock, readNextDirBlock, walkEntries, type DirBlock } from "./dir.js";
+import { descend, filingHash, isIndexed, leafOf, nextLeaf, type HashOf } from "./htree.js";
 import { inlineAreas } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
@@ -34,7 +36,9 @@ export function* findEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<Ino
 
 /** Where `name` stands, or undefined. The place is good until the caller's next wait, or for as long as i_rwsem is held. */
 export function* locateEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<EntryPlace | undefined> {
-  const search = searcher(fs, dir, name);
+  const wanted = wantedName(fs, dir, name);
+  if (wanted === undefined) return undefined;
+  const { search, hashOf } = wanted;
   const inBlock = ({ lblk, buffer, view, end }: DirBlock): EntryPlace | undefined => {
     const at = search(view, 0, end);
     return at < 0 ? undefined : { lblk, buffer, view, from: 0, at };
@@ -46,10 +50,9 @@ export function* locateEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<E
     }
     return undefined;
   }
-  // The encoded form of an encrypted name does not tell how it is filed.
-  if (isIndexed(fs, dir) && (dir.i_flags & EXT4_ENCRYPT_FL) === 0) {
+  if (isIndexed(fs, dir)) {
     try {
-      const path = yield* descend(fs, dir, name);
+      const path = yield* descend(fs, dir, hashOf);
       if (path !== undefined) {
         do {
           const place = inBlock(yield* readDirBlock(fs, dir, leafOf(path)));
@@ -74,9 +77,25 @@ export function* locateEntry(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Task<E
 /** Looks through one checked area. Returns the entry's offset, or -1. */
 type Search = (view: DataView, from: number, end: number) => number;
 
-function searcher(fs: Ext4, dir: Ext4Inode, name: Uint8Array): Search {
-  if ((dir.i_flags & (EXT4_ENCRYPT_FL | EXT4_CASEFOLD_FL)) === 0) return (view, from, end) => searchExact(fs, view, from, end, name);
-  const matches = matcher(fs, dir, name);
+/** How `name` is told from others, and how it is filed. Undefined: no entry here is ever shown so. */
+function wantedName(fs: Ext4, dir: Ext4Inode, name: Uint8Array): { search: Search; hashOf: HashOf } | undefined {
+  if ((dir.i_flags & EXT4_ENCRYPT_FL) !== 0) {
+    const shown = parseNoKeyName(name);
+    return shown === undefined ? undefined : { search: searcher(fs, (stored) => standsFor(shown, stored)), hashOf: (version) => encryptedHash(fs, dir, version, shown) };
+  }
+  const hashOf: HashOf = (version) => filingHash(fs, dir, version, name);
+  if ((dir.i_flags & EXT4_CASEFOLD_FL) === 0) return { search: (view, from, end) => searchExact(fs, view, from, end, name), hashOf };
+  const folded = casefold(name);
+  return { search: searcher(fs, (stored) => bytesEqual(stored, name) || (folded !== undefined && foldsTo(stored, folded))), hashOf };
+}
+
+/** What is known of a shown name but in part, or filed by a keyed hash, is looked for under the hash that it was shown with. */
+function encryptedHash(fs: Ext4, dir: Ext4Inode, version: number, { hash, ciphertext, digest }: NoKeyName): number {
+  if (digest !== undefined || hasStoredHash(dir)) return hash;
+  return dirHash(version, ciphertext, fs.sb.hashSeed).hash;
+}
+
+function searcher(fs: Ext4, matches: (stored: Uint8Array) => boolean): Search {
   return (view, from, end) => {
     const at = walkEntries(fs, view, from, end, (entry) => ext4_dir_entry_2.inode.get(view, entry) === 0 || !matches(entryName(fs, view, entry)));
     return at === end ? -1 : at;
@@ -92,10 +111,4 @@ function searchExact(fs: Ext4, view: DataView, from: number, end: number, name: 
     if (index === 0) return at;
   }
   return -1;
-}
-
-function matcher(fs: Ext4, dir: Ext4Inode, name: Uint8Array): (stored: Uint8Array) => boolean {
-  if ((dir.i_flags & EXT4_ENCRYPT_FL) !== 0) return (stored) => bytesEqual(shownName(fs, dir, stored), name);
-  const folded = casefold(name);
-  return (stored) => bytesEqual(stored, name) || (folded !== undefined && foldsTo(stored, folded));
 }

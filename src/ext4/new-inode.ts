@@ -49,6 +49,7 @@ export function* newInode(handle: Handle, fs: Ext4, dir: Ext4Inode, wanted: NewI
     inode.i_rdev = wanted.rdev;
     encodeDevice(view, 0, wanted.rdev);
   }
+  inode.decideDax();
   yield* inode.markDirty(handle);
   return inode;
 }

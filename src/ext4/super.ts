@@ -14,12 +14,16 @@ import type { Journal } from "../jbd2/journal.js";
 import { FsError } from "../lib/errno.js";
 import { TWO_32, type GroupNo, type Ino, type Lblk } from "../lib/numbers.js";
 import { Sweep } from "../lib/sweep.js";
+import type { DaxDevice } from "../dax/device.js";
+import type { VmEvents } from "../mm/events.js";
 import { PageCache } from "../mm/page-cache.js";
 import { ManualClock, type Clock } from "../sched/clock.js";
-import { Mutex } from "../sched/locks.js";
-import { S_VFS_RENAME_MUTEX } from "../sched/lock-classes.js";
+import { Mutex, RwSem } from "../sched/locks.js";
+import { S_VFS_RENAME_MUTEX, S_WRITEPAGES_RWSEM } from "../sched/lock-classes.js";
 import type { Task } from "../sched/task.js";
+import type { SbWriters } from "../vfs/freeze.js";
 import type { StatFs, SuperBlock, Timespec } from "../vfs/inode.js";
+import { daxDeviceFor, type DaxMode } from "./dax.js";
 import { handleCorruption } from "./error.js";
 import { readGroupDesc, type GroupDesc } from "./groups.js";
 import type { InodeAllocator } from "./ialloc.js";
@@ -29,11 +33,15 @@ import type { JournalRecovery } from "./journal.js";
 import type { BlockAllocator } from "./mballoc.js";
 import { Orphans } from "./orphan.js";
 import { statfs } from "./statfs.js";
-import { syncFilesystem } from "./sync.js";
+import { remountExt4 } from "./remount.js";
+import { DEFAULT_STRATEGY, type Strategy } from "./strategy.js";
+import { syncFile, syncFilesystem } from "./sync.js";
 import { SUPERBLOCK_AT, type Superblock } from "./superblock.js";
 import { XattrCache } from "./xattr-cache.js";
 
 export type DataMode = "ordered" | "writeback" | "journal";
+/** What a handle is for, as Linux's tracepoints say it (EXT4_HT_ types). */
+export type HandleType = "MISC" | "INODE" | "WRITE_PAGE" | "MAP_BLOCKS";
 export type ErrorsPolicy = "continue" | "remount-ro" | "panic";
 
 export interface Ext4MountOptions {
@@ -55,6 +63,14 @@ export interface Ext4MountOptions {
   errors?: ErrorsPolicy | undefined;
   /** True: it was just made, and is filled before anybody sees it. Writes go home without a log, and nothing is said of a mount in the superblock. */
   isFresh?: boolean | undefined;
+  /** Which files of a persistent memory are mapped without a page cache. Default "inode": those whose flag says so. */
+  dax?: DaxMode | undefined;
+  /** False: the flag for journaled data (chattr +j) counts. With delayed allocation it does not, as in Linux. Default true. */
+  delalloc?: boolean | undefined;
+  /** How decisions are taken: the lab's business. */
+  strategy?: Partial<Strategy> | undefined;
+  /** Where tracepoints go. */
+  events?: VmEvents | undefined;
   clock?: Clock | undefined;
   /** 32 random bits: generations, hash seeds. Default: numbers that repeat from mount to mount. */
   random?: (() => number) | undefined;
@@ -90,8 +106,13 @@ export class Ext4 implements SuperBlock {
   readonly clock: Clock;
   readonly random: () => number;
   readonly dataMode: DataMode;
+  readonly daxDevice: DaxDevice | undefined;
+  readonly events: VmEvents | undefined;
+  readonly strategy: Strategy;
+  s_writers?: SbWriters;
   readonly orphans = new Orphans(this);
   readonly s_vfs_rename_mutex = new Mutex(S_VFS_RENAME_MUTEX);
+  readonly s_writepages_rwsem = new RwSem(S_WRITEPAGES_RWSEM);
   root!: Ext4Inode;
   /** What recovery did on the way in; undefined: the journal was clean, or there is none. */
   recovery: JournalRecovery | undefined;
@@ -104,6 +125,7 @@ export class Ext4 implements SuperBlock {
   /** Operations that run, by number: the first is the oldest. */
   private readonly operations = new Set<number>();
   private operationCount = 0;
+  private isShutdown = false;
   private panicError: FsError | undefined;
   private superBuffer: BufferHead | undefined;
 
@@ -115,7 +137,10 @@ export class Ext4 implements SuperBlock {
     this.pageCache = new PageCache(options.pageCacheBytes ?? PAGE_CACHE_BYTES);
     this.clock = options.clock ?? new ManualClock();
     this.random = options.random ?? repeatableNumbers();
-    this.dataMode = options.dataMode ?? "ordered";
+    this.dataMode = options.dataMode ?? sb.defaultDataMode;
+    this.events = options.events;
+    this.strategy = { ...DEFAULT_STRATEGY, ...options.strategy };
+    this.daxDevice = daxDeviceFor(this);
   }
 
   get journal(): Journal { return this.writableState().journal; }
@@ -136,8 +161,43 @@ export class Ext4 implements SuperBlock {
     this.writableState();
   }
 
+  /** @throws FsError EIO. */
+  checkNotShutdown(): void {
+    if (this.isShutdown) throw new FsError("EIO", "the filesystem was shut down");
+  }
+
+  /** Stops all changes. @param how EXT4_GOING_FLAGS: 0 and 1 write first what is in memory, 2 does not. @kernel ext4_shutdown */
+  *shutdown(how: number): Task<void> {
+    if (this.isShutdown) return;
+    if (how === 0) yield* this.sync();
+    else if (how === 1) yield* this.journal.commitAll();
+    this.isShutdown = true;
+    yield* this.journal.abort(new FsError("EIO", "the filesystem was shut down"));
+  }
+
   *sync(): Task<void> {
     yield* syncFilesystem(this);
+  }
+
+  *remount(isReadOnly: boolean, options: readonly string[]): Task<void> {
+    yield* remountExt4(this, isReadOnly, options);
+  }
+
+  /** Lets go of pages and inodes that the disk has, too. Pages that are mapped stay. */
+  *dropCaches(): Task<void> {
+    for (const [ino, inode] of [...this.inodes]) {
+      inode.dropCleanPages();
+      if (!this.isNeeded(inode)) this.inodes.delete(ino);
+    }
+  }
+
+  /** An inode that is not to stay in core any longer than somebody has it: the next who wants it reads it anew. */
+  *evict(inode: Ext4Inode): Task<void> {
+    if (this.writable !== undefined && this.journal.abortError === undefined) yield* syncFile(this, inode, false);
+    const isUsed = inode.i_count > 0 || inode.isDirty || inode.hasDirtyPages || (this.operations.size > 1 && this.isUsedByOperation(inode));
+    if (this.inodes.get(inode.i_ino) !== inode || isUsed) return;
+    inode.dropPages();
+    this.inodes.delete(inode.i_ino);
   }
 
   /** The time for an inode, as fine as inodes here have it. */
@@ -170,8 +230,9 @@ export class Ext4 implements SuperBlock {
    * Changes metadata: `work` gets a handle for up to `credits` blocks. If it fails with anything but a plain refusal after it began to change blocks, what it did is half done and must not
    * reach the disk: the journal is aborted, and the filesystem stays as the last commit left it.
    */
-  *change<T>(credits: number, work: (handle: Handle) => Task<T>): Task<T> {
+  *change<T>(credits: number, work: (handle: Handle) => Task<T>, type: HandleType = "MISC"): Task<T> {
     const handle = yield* this.journal.start(credits);
+    if (this.journal.hasLog) this.events?.listener?.("jbd2:jbd2_handle_start", { type, credits, tid: handle.transaction.t_tid });
     try {
       return yield* work(handle);
     } catch (error) {
@@ -221,9 +282,14 @@ export class Ext4 implements SuperBlock {
   }
 
   private isNeeded(inode: Ext4Inode): boolean {
+    if (inode.i_count > 0 || inode.hasDaxEntries) return true;
     if (this.writable === undefined) return false;
+    return inode === this.root || inode.isDirty || inode.hasDirtyPages || this.isUsedByOperation(inode);
+  }
+
+  private isUsedByOperation(inode: Ext4Inode): boolean {
     const [oldestOperation] = this.operations;
-    return inode === this.root || inode.i_count > 0 || inode.isDirty || inode.hasDirtyPages || (oldestOperation !== undefined && inode.lastUsed >= oldestOperation);
+    return oldestOperation !== undefined && inode.lastUsed >= oldestOperation;
   }
 
   /** Its number is free: a later file with it is another inode. */
@@ -233,7 +299,9 @@ export class Ext4 implements SuperBlock {
 
   /** Inodes with data in memory that the disk does not have. */
   dirtyInodes(): Ext4Inode[] {
-    return Array.from(this.pageCache.dirtyMappings, ({ host }) => host as Ext4Inode);
+    const dirty = new Set(Array.from(this.pageCache.dirtyMappings, ({ host }) => host as Ext4Inode));
+    if (this.daxDevice !== undefined) for (const inode of this.inodes.values()) if (inode.hasDirtyDaxEntries) dirty.add(inode);
+    return [...dirty];
   }
 
   /** An inode that holds the value of an extended attribute. */

@@ -7,7 +7,7 @@ import { CorruptionError, UnsupportedFeatureError } from "../format/corruption.j
 import { COMPAT, featureNames, INCOMPAT, INCOMPAT_READABLE, RO_COMPAT } from "../format/features.js";
 import { viewOf } from "../lib/view.js";
 import type { GroupNo, Ino, Pblk } from "../lib/numbers.js";
-import { blocksCount, EXT2_FLAGS_UNSIGNED_HASH, EXT4_SUPER_MAGIC, ext4_super_block as S, freeBlocksCount, reservedBlocksCount } from "../format/superblock.js";
+import { blocksCount, EXT2_FLAGS_UNSIGNED_HASH, EXT4_DEFM_JMODE, EXT4_DEFM_JMODE_DATA, EXT4_DEFM_JMODE_WBACK, EXT4_SUPER_MAGIC, ext4_super_block as S, freeBlocksCount, reservedBlocksCount } from "../format/superblock.js";
 
 export const SUPERBLOCK_AT = 1024;
 export const SUPERBLOCK_BYTES = 1024;
@@ -55,6 +55,8 @@ export class Superblock {
   readonly hasInlineData: boolean;
   readonly hasEaInode: boolean;
   readonly hasProject: boolean;
+  /** What a mount takes that says nothing of it: tune2fs -o. */
+  readonly defaultDataMode: "ordered" | "writeback" | "journal";
   readonly hasGroupChecksums: boolean;
   private readonly systemInodes: ReadonlySet<Ino>;
 
@@ -80,6 +82,8 @@ export class Superblock {
     this.hasInlineData = this.has(INCOMPAT.inline_data, "incompat");
     this.hasEaInode = this.has(INCOMPAT.ea_inode, "incompat");
     this.hasProject = this.has(RO_COMPAT.project, "roCompat");
+    const dataMode = S.s_default_mount_opts.get(view, 0) & EXT4_DEFM_JMODE;
+    this.defaultDataMode = dataMode === EXT4_DEFM_JMODE_DATA ? "journal" : dataMode === EXT4_DEFM_JMODE_WBACK ? "writeback" : "ordered";
     this.hasGroupChecksums = this.hasMetadataCsum || this.has(RO_COMPAT.uninit_bg, "roCompat");
 
     const blockLog = S.s_log_block_size.get(view, 0);

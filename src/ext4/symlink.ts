@@ -8,7 +8,7 @@ import { EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, I_BLOCK_AT, I_BL
 import type { Handle } from "../jbd2/handle.js";
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
-import { noKeyName } from "./crypto.js";
+import { CIPHERTEXT_BYTES_MIN, noKeyName } from "./crypto.js";
 import { readBlocks } from "./file.js";
 import type { Ext4Inode } from "./inode.js";
 import { initMap, insertMapping } from "./map-write.js";
@@ -47,7 +47,7 @@ function* readStored(fs: Ext4, inode: Ext4Inode): Task<Uint8Array> {
 
 function encryptedTarget(inode: Ext4Inode, stored: Uint8Array): Uint8Array {
   const length = stored.length < ENCRYPTED_HEAD_BYTES ? 0 : stored[0]! + stored[1]! * 256;
-  if (length === 0 || length + ENCRYPTED_HEAD_BYTES > stored.length) {
+  if (length < CIPHERTEXT_BYTES_MIN || length + ENCRYPTED_HEAD_BYTES > stored.length) {
     throw new CorruptionError("symlink", { ino: inode.i_ino, field: "len", found: length, expected: stored.length });
   }
   return noKeyName(stored.subarray(ENCRYPTED_HEAD_BYTES, ENCRYPTED_HEAD_BYTES + length), 0, 0);

@@ -11,9 +11,10 @@ import { writebackInode } from "./writeback.js";
  * Returns when the file's data and what is needed to find it are on stable storage; without `dataOnly` also its times and attributes, and the name of a new file.
  * Takes: i_writeback, jbd2_handle.
  */
-export function* syncFile(fs: Ext4, inode: Ext4Inode, dataOnly: boolean): Task<void> {
+export function* syncFile(fs: Ext4, inode: Ext4Inode, dataOnly: boolean, fromBytes = 0, endBytes = Infinity): Task<void> {
+  fs.checkNotShutdown();
   if (fs.writable === undefined) return;
-  yield* writebackInode(fs, inode);
+  yield* writebackInode(fs, inode, fromBytes, endBytes);
   const tid = dataOnly ? inode.i_datasync_tid : inode.i_sync_tid;
   if (tid !== undefined) yield* fs.journal.commit(tid);
   // Data that was written over needs no commit, and a commit that came before it did not flush it.

@@ -5,8 +5,12 @@
 import { EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
 import { FsError } from "../lib/errno.js";
+import { breakLayouts, removeEntries } from "../dax/writeback.js";
+import { PAGE_BYTES } from "../mm/memory.js";
+import { unmapMappingPages } from "../mm/rmap.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
+import { zeroDax } from "./dax.js";
 import { readFolio } from "./file.js";
 import { INODE_CREDITS, sizeBytesMax, stampWrite, zeroTail } from "./file-write.js";
 import { resizeInline } from "./inline-write.js";
@@ -31,15 +35,17 @@ export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<vo
   assertHeld(inode.i_rwsem, "write");
   if (sizeBytes > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* resizeInline(fs, inode, sizeBytes))) return;
-  if (sizeBytes > inode.i_size) {
-    if (!journalsData(fs, inode)) yield* zeroTail(fs, inode, inode.i_size);
-    else yield* zeroJournaledTail(fs, inode, inode.i_size);
-    inode.i_disksize = Math.max(inode.i_disksize, sizeBytes);
-    yield* stampWrite(fs, inode, sizeBytes);
-    return;
-  }
-  if (!inode.invalidate_lock.tryWrite()) yield* inode.invalidate_lock.write();
+  const isLonger = sizeBytes > inode.i_size;
+  // Of a DAX file nobody may store into the last block while its rest is zeroed.
+  if (isLonger && !inode.isDax) return yield* grow(fs, inode, sizeBytes);
+  const { invalidate_lock: lock } = inode.i_mapping;
+  if (!lock.tryWrite()) yield* lock.write();
   try {
+    if (isLonger) {
+      yield* breakLayouts(inode, lock, inode.i_size, inode.i_size + 1);
+      return yield* grow(fs, inode, sizeBytes);
+    }
+    yield* unmapRange(fs, inode, sizeBytes, Infinity, true);
     if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
     try {
       yield* shrink(fs, inode, sizeBytes);
@@ -47,8 +53,15 @@ export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<vo
       inode.i_writeback.unlock();
     }
   } finally {
-    inode.invalidate_lock.unlockWrite();
+    lock.unlockWrite();
   }
+}
+
+function* grow(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
+  if (!journalsData(fs, inode)) yield* zeroTail(fs, inode, inode.i_size);
+  else yield* zeroJournaledTail(fs, inode, inode.i_size);
+  inode.i_disksize = Math.max(inode.i_disksize, sizeBytes);
+  yield* stampWrite(fs, inode, sizeBytes);
 }
 
 function* shrink(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
@@ -83,6 +96,9 @@ function* freeFrom(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: number): Ta
 function* zeroJournaledTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   const inBlock = sizeBytes % fs.blockBytes;
   if (inBlock === 0) return;
+  const { i_mapping: mapping } = inode;
+  const folio = inode.hasPages ? mapping.find(Math.floor(sizeBytes / mapping.folioBytes)) : undefined;
+  folio?.data.fill(0, sizeBytes % mapping.folioBytes, (sizeBytes % mapping.folioBytes) + fs.blockBytes - inBlock);
   const { state, pblk } = yield* mapBlocks(fs, inode, Math.floor(sizeBytes / fs.blockBytes), 1);
   if (state !== "written") return;
   yield* fs.change(INODE_CREDITS, function* (handle) {
@@ -93,6 +109,19 @@ function* zeroJournaledTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task
 }
 
 /** Drops what memory has of a range of bytes: whole blocks only, edges are the caller's. Promises of space for them are taken back. */
+/**
+ * Before blocks or bytes of a range go: no process has the pages mapped, and a fault waits for invalidate_lock, which the caller has for writing. `evenCows`: private copies go, too.
+ * Of a DAX file all mappings go, as in Linux, and the entries of the range.
+ */
+export function* unmapRange(_fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number, evenCows: boolean): Task<void> {
+  const { i_mapping: mapping } = inode;
+  if (inode.isDax) {
+    yield* breakLayouts(inode, mapping.invalidate_lock, fromBytes, endBytes);
+    yield* removeEntries(inode, fromBytes, endBytes);
+  }
+  if (mapping.isMapped) unmapMappingPages(mapping, (evenCows ? Math.ceil : Math.floor)(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES), evenCows);
+}
+
 export function dropPages(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): void {
   const { i_mapping: mapping } = inode;
   const { folioBytes, blocksPerFolio } = mapping;
@@ -120,6 +149,7 @@ export function dropPages(fs: Ext4, inode: Ext4Inode, fromBytes: number, endByte
 /** Zeroes part of a block that a file keeps, in memory; it is written back as any change. */
 export function* zeroPart(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): Task<void> {
   if (fromBytes >= endBytes) return;
+  if (inode.isDax) return yield* zeroDax(fs, inode, fromBytes, endBytes);
   const { i_mapping: mapping } = inode;
   const lblk = Math.floor(fromBytes / fs.blockBytes);
   const index = Math.floor(fromBytes / mapping.folioBytes);

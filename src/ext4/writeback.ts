@@ -4,14 +4,16 @@
  */
 import type { Bio } from "../block/device.js";
 import type { Lblk, Pblk } from "../lib/numbers.js";
+import { writebackDax } from "../dax/writeback.js";
 import type { AddressSpace, Folio } from "../mm/address-space.js";
 import type { Task } from "../sched/task.js";
 import { clusterBlock, INODE_CREDITS } from "./file-write.js";
 import type { Ext4Inode } from "./inode.js";
+import { journalsData, writebackJournaled } from "./journaled-data.js";
 import { mapBlocks } from "./map.js";
 import { convertToWritten, insertMapping, lastMappedLblk, mapCredits } from "./map-write.js";
 import type { BlockRun } from "./mballoc.js";
-import type { Ext4 } from "./super.js";
+import type { Ext4, HandleType } from "./super.js";
 import { withSpaceRetry } from "./space.js";
 
 /** Data that is written with one set of requests. */
@@ -27,15 +29,22 @@ export interface Piece { readonly lblk: Lblk; readonly pblk: Pblk; readonly coun
 
 /**
  * Writes the dirty pages of bytes fromBytes .. endBytes - 1 and makes their blocks the file's. They are durable after the next commit and flush.
- * Takes: i_writeback, jbd2_handle, i_data_sem.
+ * Takes: s_writepages_rwsem(r), i_writeback, jbd2_handle, i_data_sem.
  */
 export function* writebackInode(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBytes = Infinity): Task<void> {
+  if (inode.isDax) yield* writebackDax(inode, fromBytes, endBytes, fs.events);
   if (!inode.hasDirtyPages) return;
-  if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
+  const { s_writepages_rwsem: writepages } = fs;
+  if (!writepages.tryRead()) yield* writepages.read();
   try {
-    yield* writebackLocked(fs, inode, fromBytes, endBytes);
+    if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
+    try {
+      yield* writebackLocked(fs, inode, fromBytes, endBytes);
+    } finally {
+      inode.i_writeback.unlock();
+    }
   } finally {
-    inode.i_writeback.unlock();
+    writepages.unlockRead();
   }
 }
 
@@ -45,7 +54,8 @@ export function* writebackLocked(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endB
   for (;;) {
     const folios = nextBatch(mapping, fromBytes, endBytes);
     if (folios.length === 0) return;
-    yield* withSpaceRetry(fs, () => writeBatch(fs, inode, folios));
+    if (journalsData(fs, inode)) yield* writebackJournaled(fs, inode, folios);
+    else yield* withSpaceRetry(fs, () => writeBatch(fs, inode, folios));
     fromBytes = (folios.at(-1)!.index + 1) * mapping.folioBytes;
   }
 }
@@ -68,6 +78,8 @@ function nextBatch(mapping: AddressSpace, fromBytes: number, endBytes: number): 
 
 function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[]): Task<void> {
   const { i_mapping: mapping } = inode;
+  // From here on a store through a mapping faults first, and so makes a new version.
+  for (const folio of folios) mapping.writeProtect(folio);
   const versions = folios.map(({ version }) => version);
   const bios: Bio[] = [];
   const pieces: Piece[] = [];
@@ -119,7 +131,7 @@ function* planRun(fs: Ext4, inode: Ext4Inode, run: DirtyRun, bios: Bio[], pieces
 }
 
 /** Blocks for a hole: with bigalloc those of a cluster that the file has already, else free ones near what comes before. */
-export function* claimPiece(fs: Ext4, inode: Ext4Inode, lblk: Lblk, count: number, pieces: readonly Piece[]): Task<Piece> {
+export function* claimPiece(fs: Ext4, inode: Ext4Inode, lblk: Lblk, count: number, pieces: readonly Piece[], isReserved = true, aligned = (goal: Pblk): Pblk => goal): Task<Piece> {
   const ratio = fs.sb.clusterBlocks;
   const cluster = Math.floor(lblk / ratio);
   const skipped = lblk - cluster * ratio;
@@ -127,10 +139,13 @@ export function* claimPiece(fs: Ext4, inode: Ext4Inode, lblk: Lblk, count: numbe
     const before = pieces.findLast((piece) => Math.floor((piece.lblk + piece.count - 1) / ratio) === cluster);
     const known = before !== undefined ? before.pblk - (before.lblk - cluster * ratio) : yield* clusterBlock(fs, inode, cluster);
     if (known !== undefined) return { lblk, pblk: known + skipped, count: Math.min(count, ratio - skipped), kind: "insert", claimed: undefined };
+    // The hole may end inside a cluster whose later blocks the file has already: that one is for the next piece.
+    const lastCluster = Math.floor((lblk + count - 1) / ratio);
+    if (lastCluster > cluster && (yield* clusterBlock(fs, inode, lastCluster)) !== undefined) count = lastCluster * ratio - lblk;
   }
   const last = pieces.at(-1);
   const goal = last !== undefined && last.kind === "insert" ? last.pblk + last.count + (lblk - last.lblk - last.count) : yield* goalFor(fs, inode, lblk);
-  const claimed = yield* fs.allocator.claim({ goal, count: Math.ceil((skipped + count) / ratio) * ratio, lblk: lblk - skipped, isReserved: true });
+  const claimed = yield* fs.allocator.claim({ goal: aligned(goal), count: Math.ceil((skipped + count) / ratio) * ratio, lblk: lblk - skipped, isReserved });
   return { lblk, pblk: claimed.pblk + skipped, count: Math.min(count, claimed.count - skipped), kind: "insert", claimed };
 }
 
@@ -155,12 +170,16 @@ function addWrites(fs: Ext4, bios: Bio[], pblk: Pblk, blocks: readonly Uint8Arra
 }
 
 /** Makes the blocks the file's, in handles of a few pieces each, and lets the size on disk follow. */
-export function* applyPieces(fs: Ext4, inode: Ext4Inode, pieces: Piece[], endBytes: number): Task<void> {
+export function* applyPieces(fs: Ext4, inode: Ext4Inode, pieces: Piece[], endBytes: number, type: HandleType = "WRITE_PAGE"): Task<void> {
   const sizeBytes = Math.min(inode.i_size, endBytes);
   if (pieces.length === 0 && sizeBytes <= inode.i_disksize) return;
   do {
-    const batch = pieces.slice(0, PIECES_PER_HANDLE);
-    yield* fs.change(mapCredits(fs, inode, batch.length) + batch.length * 2 + INODE_CREDITS, function* (handle) {
+    // A small journal, or a map without extents, allows fewer.
+    let count = Math.min(pieces.length, PIECES_PER_HANDLE);
+    const creditsFor = (pieceCount: number): number => mapCredits(fs, inode, pieceCount) + pieceCount * 2 + INODE_CREDITS;
+    while (count > 1 && creditsFor(count) > fs.journal.transactionBlocksMax / 2) count--;
+    const batch = pieces.slice(0, count);
+    yield* fs.change(creditsFor(count), function* (handle) {
       if (!inode.i_data_sem.tryWrite()) yield* inode.i_data_sem.write();
       try {
         for (const { lblk, pblk, count, kind, claimed } of batch) {
@@ -177,7 +196,7 @@ export function* applyPieces(fs: Ext4, inode: Ext4Inode, pieces: Piece[], endByt
       }
       inode.i_datasync_tid = handle.transaction.t_tid;
       yield* inode.markDirty(handle);
-    });
+    }, type);
   } while (pieces.length > 0);
 }
 

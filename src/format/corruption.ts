@@ -53,6 +53,14 @@ export const CORRUPTION = {
   "fast-commit": "the fast-commit area of the journal is damaged",
   "fast-commit-checksum": "a fast commit's checksum is wrong",
   "partition-table": "the partition table is damaged",
+  "namespace-info": "the info block of a persistent memory namespace is damaged",
+  "namespace-checksum": "the checksum of a namespace's info block is wrong",
+  "btt-info": "the info block of a block translation table is damaged",
+  "btt-info-checksum": "the checksum of a block translation table's info block is wrong",
+  "btt-log": "the log of a block translation table is damaged",
+  "btt-map": "the map of a block translation table points outside its data",
+  "nfit": "the NVDIMM firmware interface table is damaged",
+  "nfit-checksum": "the NVDIMM firmware interface table's checksum is wrong",
 } as const;
 
 export type CorruptionKind = keyof typeof CORRUPTION;

@@ -8,6 +8,11 @@ import { array, bytes, layout, le16, le16s, le32, le64, u8, hole } from "./layou
 export const EXT4_SUPER_MAGIC = 0xef53;
 
 /** s_state */
+/** Bits of s_default_mount_opts that say how file data is journaled. */
+export const EXT4_DEFM_JMODE = 0x60;
+export const EXT4_DEFM_JMODE_DATA = 0x20;
+export const EXT4_DEFM_JMODE_WBACK = 0x60;
+
 export const EXT4_VALID_FS = 1;
 export const EXT4_ERROR_FS = 2;
 export const EXT4_ORPHAN_FS = 4;

@@ -9,8 +9,9 @@ import type { BufferCache, BufferHead } from "../block/buffer-cache.js";
 import { FsError } from "../lib/errno.js";
 import type { Tid } from "../lib/numbers.js";
 import type { Clock } from "../sched/clock.js";
-import { JBD2_HANDLE } from "../sched/lock-classes.js";
+import { J_BARRIER, JBD2_HANDLE } from "../sched/lock-classes.js";
 import { PseudoLock } from "../sched/lockdep.js";
+import { Mutex } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
 import { WaitQueue } from "../sched/wait-queue.js";
 import { Handle } from "./handle.js";
@@ -43,6 +44,10 @@ export abstract class Journal {
   private isAbortRecorded = false;
   private readonly commitMap = new PseudoLock(JBD2_HANDLE, "j_trans_commit_map");
   private readonly moved = new WaitQueue("journal commit");
+  /** Those who keep handles out, one at a time. */
+  private readonly barrier = new Mutex(J_BARRIER);
+  private barrierCount = 0;
+  private readonly barrierDown = new WaitQueue("the barrier that keeps handles out");
   private requestedTid: Tid | undefined;
 
   /** Whether freed blocks must be revoked. */
@@ -67,6 +72,7 @@ export abstract class Journal {
 
   private tryReserve(credits: number): Transaction | undefined {
     this.checkUsable();
+    if (this.barrierCount > 0) return undefined;
     const { running } = this;
     if (running?.state !== "running" || this.isAged(running) || !this.hasRoom(running, credits)) return undefined;
     running.t_outstanding_credits += credits;
@@ -79,6 +85,10 @@ export abstract class Journal {
     for (;;) {
       const transaction = this.tryReserve(credits);
       if (transaction !== undefined) return transaction;
+      if (this.barrierCount > 0) {
+        yield* this.barrierDown.wait(() => this.barrierCount === 0);
+        continue;
+      }
       const { running } = this;
       if (running !== undefined) yield* this.commit(running.t_tid);
       else {
@@ -86,6 +96,30 @@ export abstract class Journal {
         this.running ??= new Transaction(this.takeTid(), this.clock.now().sec);
       }
     }
+  }
+
+  /** Keeps new handles out and waits for the end of those that run. The caller has none. Source: jbd2_journal_lock_updates. */
+  *lockUpdates(): Task<void> {
+    this.commitMap.acquire();
+    this.commitMap.release();
+    this.barrierCount++;
+    try {
+      const { running } = this;
+      if (running !== undefined) yield* this.updatesDone.wait(() => running.t_updates === 0);
+      if (!this.barrier.tryLock()) yield* this.barrier.lock();
+    } catch (error) {
+      this.liftBarrier();
+      throw error;
+    }
+  }
+
+  unlockUpdates(): void {
+    this.barrier.unlock();
+    this.liftBarrier();
+  }
+
+  private liftBarrier(): void {
+    if (--this.barrierCount === 0) this.barrierDown.wakeAll();
   }
 
   hasRoom(transaction: Transaction, credits: number): boolean {
@@ -133,8 +167,7 @@ export abstract class Journal {
     this.commitMap.release();
     for (;;) {
       const { running, committing } = this;
-      const isPending = (running !== undefined && tidAtLeast(tid, running.t_tid)) || (committing !== undefined && tidAtLeast(tid, committing.t_tid));
-      if (!isPending) return this.checkAborted();
+      if (!this.isPending(tid)) return this.checkAborted();
       if (committing !== undefined) yield* this.moved.wait(() => this.committing !== committing);
       else if (running!.state === "locked") yield* this.moved.wait(() => this.running !== running || running!.state !== "locked");
       else if (running!.t_updates === 0 && !running!.hasChanges) return this.checkAborted();
@@ -163,6 +196,12 @@ export abstract class Journal {
       this.moved.wakeAll();
     }
     this.checkAborted();
+  }
+
+  /** Whether what was done in transaction `tid` would be lost by a crash. */
+  isPending(tid: Tid): boolean {
+    const { running, committing } = this;
+    return (running !== undefined && tidAtLeast(tid, running.t_tid)) || (committing !== undefined && tidAtLeast(tid, committing.t_tid));
   }
 
   /** Puts a buffer under a transaction, and pins it if it was under none. */

@@ -34,6 +34,13 @@ export interface WritableJournalBlocks extends JournalBlocks {
 const LOG_SHARE = 4;
 const TRANSACTION_BYTES_MAX = 32 * 2 ** 20;
 
+/** Where a sector may be torn a commit block is written first without the word that makes it one: that word alone then decides. */
+function withoutFirstWord(commitBlock: Uint8Array): Uint8Array {
+  const headless = commitBlock.slice();
+  headless.fill(0, 0, 8);
+  return headless;
+}
+
 export interface LogOptions {
   /** The filesystem has metadata checksums: so has the log. */
   readonly hasChecksums: boolean;
@@ -103,7 +110,9 @@ export class LogJournal extends Journal {
     }
     if (blocks.flushHome !== undefined) yield* blocks.flushHome();
     yield* blocks.flush();
-    yield* this.append(encodeCommitBlock(shape, transaction.t_tid, this.clock.now()), true);
+    const commitBlock = encodeCommitBlock(shape, transaction.t_tid, this.clock.now());
+    if (blocks.tearsSectors) yield* blocks.write(this.head, withoutFirstWord(commitBlock), true);
+    yield* this.append(commitBlock, true);
   }
 
   /** Writes blocks behind the head, and around the ring's end. The head moves before the first wait. */

@@ -9,6 +9,7 @@ export const ERRNO = {
   EIO: [5, "i/o error"],
   ENXIO: [6, "no such device or address"],
   E2BIG: [7, "argument list too long"],
+  ENOEXEC: [8, "exec format error"],
   EBADF: [9, "bad file descriptor"],
   EAGAIN: [11, "resource temporarily unavailable"],
   ENOMEM: [12, "not enough memory"],
@@ -36,10 +37,12 @@ export const ERRNO = {
   ENODATA: [61, "no data available"],
   EOVERFLOW: [75, "value too large for defined data type"],
   EBADMSG: [74, "bad message"],
+  ELIBBAD: [80, "accessing a corrupted shared library"],
   EOPNOTSUPP: [95, "operation not supported on socket"],
   ESTALE: [116, "stale file handle"],
   EUCLEAN: [117, "structure needs cleaning"],
   ENOKEY: [126, "required key not available"],
+  EHWPOISON: [133, "memory page has hardware error"],
 } as const satisfies Record<string, readonly [number, string]>;
 
 export type ErrnoCode = keyof typeof ERRNO;

@@ -7,6 +7,7 @@ import { ext4_super_block as S } from "../format/superblock.js";
 import type { Ino, Pblk } from "../lib/numbers.js";
 import type { BlockSpace, Run } from "./block-space.js";
 import { FIRST_INO, type Geometry } from "./geometry.js";
+import { InodeTables } from "./inode-tables.js";
 import { tooSmall } from "./options.js";
 import type { MkfsParameters } from "./parameters.js";
 import { needBitmaps, type Groups } from "./placement.js";
@@ -18,18 +19,22 @@ export interface Content {
 }
 
 export class Draft {
-  readonly inodes = new Map<Ino, Uint8Array>();
+  readonly inodes: InodeTables;
   readonly contents: Content[] = [];
   /** Runs that must read as zeroes, but for what `contents` puts there. */
   readonly zeroes: Run[] = [];
   readonly directories: Ino[] = [];
+  /** How many values of an inode's attributes stand in inodes of their own. */
+  readonly heldInodes = new Map<Ino, number>();
   journalBlocks = 0;
   /** All inodes up to this one are in use: nobody else gets those that the format reserves. */
   lastIno = FIRST_INO - 1;
 
   constructor(
     readonly parameters: MkfsParameters, readonly geometry: Geometry, readonly sb: Superblock, readonly groups: Groups, readonly space: BlockSpace,
-  ) {}
+  ) {
+    this.inodes = new InodeTables(sb.inodesPerGroup, sb.inodeBytes);
+  }
 
   /** Whether descriptors say that inode tables are zero throughout. */
   get saysTablesAreZero(): boolean {
@@ -61,15 +66,22 @@ export class Draft {
     return this.sb.blocksCount - this.sb.firstDataBlock - this.space.usedBlocks();
   }
 
+  /** @throws FsError ENOSPC. */
   nextIno(): Ino {
+    if (this.lastIno >= this.sb.inodesCount) throw tooSmall(`inode ${this.lastIno + 1}, as it has only ${this.sb.inodesCount}`);
     return ++this.lastIno;
   }
 
   /** @param record the inode as on disk, but for its checksum. */
   addInode(ino: Ino, record: Uint8Array, isDirectory = false): void {
     if (ino > this.sb.inodesCount) throw tooSmall(`inode ${ino}, as it has only ${this.sb.inodesCount}`);
+    this.useInode(ino, isDirectory);
+    this.inodes.record(ino).set(record);
+  }
+
+  /** For who writes the record where it stands. */
+  useInode(ino: Ino, isDirectory: boolean): void {
     this.groups.hasBitmap[Math.floor((ino - 1) / this.sb.inodesPerGroup)] = 1;
-    this.inodes.set(ino, record);
     if (isDirectory) this.directories.push(ino);
   }
 

@@ -21,8 +21,10 @@ export function* writeBitmaps(draft: Draft, batch: WriteBatch): Task<{ descs: Ui
   const { sb } = draft;
   const table = new BufferHead(0, new Uint8Array(descBlocks(sb) * sb.blockBytes));
   const free: FreeCounts = { clusters: 0, inodes: 0 };
+  const usedDirs = new Uint32Array(sb.groupsCount);
+  for (const ino of draft.directories) usedDirs[Math.floor((ino - 1) / sb.inodesPerGroup)]!++;
   for (let group = 0; group < sb.groupsCount; group++) {
-    const desc = describe(draft, group);
+    const desc = describe(draft, group, usedDirs[group]!);
     free.clusters += desc.freeClusters;
     free.inodes += desc.freeInodes;
     if ((desc.flags & EXT4_BG_BLOCK_UNINIT) === 0) {
@@ -45,7 +47,7 @@ export function* writeBitmaps(draft: Draft, batch: WriteBatch): Task<{ descs: Ui
   return { descs: table.data, free };
 }
 
-function describe(draft: Draft, group: GroupNo): GroupDesc {
+function describe(draft: Draft, group: GroupNo, usedDirs: number): GroupDesc {
   const { sb, groups, space } = draft;
   const usedInodes = usedInodesOf(draft, group);
   const uninit = (groups.hasBitmap[group] === 1 ? 0 : EXT4_BG_BLOCK_UNINIT) | (usedInodes > 0 ? 0 : EXT4_BG_INODE_UNINIT);
@@ -57,7 +59,7 @@ function describe(draft: Draft, group: GroupNo): GroupDesc {
     inodeTable: groups.inodeTable[group]!,
     freeClusters: space.freeClusters(sb.firstBlockOf(group), endOf(sb, group)),
     freeInodes: sb.inodesPerGroup - usedInodes,
-    usedDirs: draft.directories.filter((ino) => Math.floor((ino - 1) / sb.inodesPerGroup) === group).length,
+    usedDirs,
     itableUnused: sb.inodesPerGroup - usedInodes,
     flags,
     checksum: 0,

@@ -23,6 +23,8 @@ import { backupGroups, placeGroups } from "./placement.js";
 import { addQuotaFiles } from "./quota.js";
 import { addResizeInode } from "./resize-inode.js";
 import { encodeSuperblock, setExternalJournal } from "./superblock.js";
+import { loadTree } from "./tree-loader.js";
+import type { TreeSource } from "./tree-source.js";
 import { writeDraft } from "./write.js";
 
 /**
@@ -36,18 +38,19 @@ export function* mkfs(device: BlockDevice, options: MkfsOptions): Task<MkfsResul
   return plan.result;
 }
 
-/** Lays it out, and touches nothing. @throws as mkfs does, but for what the device throws. */
-export function planMkfs(options: MkfsOptions, deviceBytes: number): MkfsPlan {
+/** Lays it out, filled with a tree if there is one, and touches nothing. @throws as mkfs does, but for what the device throws; FsError ENOSPC and whatever the tree throws. */
+export function planMkfs(options: MkfsOptions, deviceBytes: number, tree?: TreeSource): MkfsPlan {
   const parameters = resolveParameters(options, deviceBytes);
+  if (parameters.isJournalDevice && tree !== undefined) throw new MkfsOptionError("features", "a device that is a journal holds no files");
   if (parameters.isJournalDevice) return planJournalDevice(parameters);
-  const draft = layOut(parameters);
-  return { result: resultOf(draft), write: (device) => writeDraft(draft, device) };
+  const draft = layOut(parameters, tree);
+  return { result: resultOf(draft), write: (device, bringData) => writeDraft(draft, device, bringData) };
 }
 
 /** So many groups as there can be: their tables all stand in the first. */
 const FLEX_LOG_ALL = 31;
 
-function layOut(parameters: MkfsParameters): Draft {
+function layOut(parameters: MkfsParameters, tree: TreeSource | undefined): Draft {
   const { options } = parameters;
   let geometry = computeGeometry(parameters, (tried, group) => hasSuper(superblockFor(parameters, tried), group));
   const journal = geometry.features.has("has_journal") && options.externalJournal === undefined ? journalSize(parameters, geometry.blocksCount) : undefined;
@@ -63,13 +66,16 @@ function layOut(parameters: MkfsParameters): Draft {
 
   addReservedInodes(draft);
   const lostAndFound = draft.nextIno();
-  addRoot(draft, lostAndFound);
-  addLostAndFound(draft, lostAndFound);
+  if (tree === undefined) {
+    addRoot(draft, lostAndFound);
+    addLostAndFound(draft, lostAndFound);
+  }
   if (geometry.features.has("resize_inode")) addResizeInode(draft);
   if (journal !== undefined) addJournal(draft, journal);
   if (options.externalJournal !== undefined) useExternalJournal(draft);
   if (geometry.features.has("mmp")) addMmpBlock(draft);
-  addQuotaFiles(draft);
+  if (tree !== undefined) loadTree(draft, tree, lostAndFound);
+  addQuotaFiles(draft); // they tell what all others take
   if (geometry.features.has("orphan_file")) addOrphanFile(draft);
   S.s_overhead_clusters.set(sb.view, 0, Math.ceil((overheadBlocks + draft.journalBlocks) / sb.clusterBlocks));
   return draft;

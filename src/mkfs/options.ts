@@ -139,6 +139,9 @@ export interface MkfsResult {
 /** A filesystem that is laid out and not written. */
 export interface MkfsPlan {
   readonly result: MkfsResult;
-  /** @param device of the size that the plan was made for. @throws FsError EIO, EROFS. */
-  write(device: BlockDevice): Task<void>;
+  /**
+   * @param device of the size that the plan was made for.
+   * @param bringData brings the data of the tree that the filesystem is filled with; asked when nothing of that will be zeroed any more. @throws FsError EIO, EROFS.
+   */
+  write(device: BlockDevice, bringData?: () => Task<void>): Task<void>;
 }

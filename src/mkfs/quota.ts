@@ -1,5 +1,7 @@
-/** Quota files of a new filesystem: files that nobody can see, with what root and lost+found take. */
-import { EXT4_GRP_QUOTA_INO, EXT4_IMMUTABLE_FL, EXT4_USR_QUOTA_INO, ext4_inode, inodeBlocks, inodeGid, inodeUid } from "../format/inode.js";
+/** Quota files of a new filesystem: files that nobody can see, with what every user, group and project takes. */
+import {
+  EXT4_EA_INODE_FL, EXT4_GOOD_OLD_INODE_BYTES, EXT4_GRP_QUOTA_INO, EXT4_IMMUTABLE_FL, EXT4_ROOT_INO, EXT4_USR_QUOTA_INO, ext4_inode, inodeBlocks, inodeGid, inodeUid,
+} from "../format/inode.js";
 import {
   QUOTA_BLOCK_BYTES, QUOTA_MAGICS, QUOTA_TREE_AT, QUOTA_TREE_DEPTH, QUOTA_VERSION, qt_disk_dqdbheader, v2_disk_dqheader, v2_disk_dqinfo, v2r1_disk_dqblk,
 } from "../format/quota.js";
@@ -9,11 +11,13 @@ import { viewOf } from "../lib/view.js";
 import { S_IFREG } from "../vfs/inode.js";
 import type { Draft } from "./draft.js";
 import { allocateFile, blockOf } from "./file-map.js";
+import { FIRST_INO } from "./geometry.js";
 import { newInode } from "./inode.js";
 import type { QuotaType } from "./options.js";
 
 const GRACE_SEC = 7 * 24 * 3600;
 const SECTOR_BYTES = 512;
+const ENTRIES_PER_BLOCK = Math.floor((QUOTA_BLOCK_BYTES - qt_disk_dqdbheader.$.size) / v2r1_disk_dqblk.$.size);
 
 interface Usage {
   inodes: number;
@@ -52,33 +56,46 @@ function writingOrder(blocks: number, blockBytes: number): number[] {
 /** By id, ascending; what belongs to the filesystem itself is nobody's. */
 function usageBy(draft: Draft, type: QuotaType): [number, Usage][] {
   const usages = new Map<number, Usage>();
-  for (const ino of draft.directories) {
-    const view = viewOf(draft.inodes.get(ino)!);
-    const id = type === "usrquota" ? inodeUid(view, 0) : type === "grpquota" ? inodeGid(view, 0) : ext4_inode.i_projid.get(view, 0);
-    const usage = usages.get(id) ?? { inodes: 0, bytes: 0 };
-    usage.inodes++;
-    usage.bytes += inodeBlocks(view, 0, true) * SECTOR_BYTES;
-    usages.set(id, usage);
+  const { inodes } = draft;
+  for (let ino = EXT4_ROOT_INO; ino <= draft.lastIno; ino++) {
+    if (!isOfUser(draft, ino)) continue;
+    const view = inodes.viewOf(ino);
+    const at = inodes.offsetOf(ino);
+    const projid = draft.sb.inodeBytes > EXT4_GOOD_OLD_INODE_BYTES ? ext4_inode.i_projid.get(view, at) : 0;
+    const id = type === "usrquota" ? inodeUid(view, at) : type === "grpquota" ? inodeGid(view, at) : projid;
+    let usage = usages.get(id);
+    if (usage === undefined) usages.set(id, (usage = { inodes: 0, bytes: 0 }));
+    // An attribute's value in an inode of its own counts as its owner's.
+    usage.inodes += 1 + (draft.heldInodes.get(ino) ?? 0);
+    usage.bytes += inodeBlocks(view, at, true) * SECTOR_BYTES;
   }
   return [...usages].sort(([a], [b]) => a - b);
 }
 
-/** A file whose entries fit into one block, as those of a new filesystem do. */
+/** Not the filesystem's own, and none that holds a value of another's. */
+function isOfUser({ sb, inodes }: Draft, ino: Ino): boolean {
+  const isSystem = ino === S.s_prj_quota_inum.get(sb.view, 0) || ino === S.s_orphan_file_inum.get(sb.view, 0) || (ino < FIRST_INO && ino !== EXT4_ROOT_INO);
+  return !isSystem && (ext4_inode.i_flags.get(inodes.viewOf(ino), inodes.offsetOf(ino)) & EXT4_EA_INODE_FL) === 0;
+}
+
+/** Entries in the order of their ids, behind the blocks of the tree that lead to the first of them. */
 function quotaFile(type: QuotaType, usages: readonly (readonly [number, Usage])[]): Uint8Array {
   const blocks = [new Uint8Array(QUOTA_BLOCK_BYTES), new Uint8Array(QUOTA_BLOCK_BYTES)];
+  const addBlock = (): number => blocks.push(new Uint8Array(QUOTA_BLOCK_BYTES)) - 1;
   let entriesAt = 0;
   usages.forEach(([id, usage], index) => {
+    const inBlock = index % ENTRIES_PER_BLOCK;
     let tree = blocks[QUOTA_TREE_AT]!;
     for (let level = 0; level < QUOTA_TREE_DEPTH; level++) {
       const reference = ((id >>> (8 * (QUOTA_TREE_DEPTH - 1 - level))) & 0xff) * 4;
       const isLeaf = level === QUOTA_TREE_DEPTH - 1;
-      let below = viewOf(tree).getUint32(reference, true) || (isLeaf ? entriesAt : 0);
-      if (below === 0) below = blocks.push(new Uint8Array(QUOTA_BLOCK_BYTES)) - 1;
+      let below = viewOf(tree).getUint32(reference, true);
+      if (below === 0) below = isLeaf && inBlock > 0 ? entriesAt : addBlock();
       viewOf(tree).setUint32(reference, below, true);
       if (isLeaf) entriesAt = below;
       tree = blocks[below]!;
     }
-    writeUsage(viewOf(tree), index, id, usage);
+    writeUsage(viewOf(tree), inBlock, id, usage);
   });
   const header = viewOf(blocks[0]!);
   v2_disk_dqheader.dqh_magic.set(header, 0, QUOTA_MAGICS[type]);
@@ -87,7 +104,8 @@ function quotaFile(type: QuotaType, usages: readonly (readonly [number, Usage])[
   v2_disk_dqinfo.dqi_bgrace.set(header, infoAt, GRACE_SEC);
   v2_disk_dqinfo.dqi_igrace.set(header, infoAt, GRACE_SEC);
   v2_disk_dqinfo.dqi_blocks.set(header, infoAt, blocks.length);
-  v2_disk_dqinfo.dqi_free_entry.set(header, infoAt, entriesAt);
+  const hasRoom = usages.length % ENTRIES_PER_BLOCK !== 0;
+  v2_disk_dqinfo.dqi_free_entry.set(header, infoAt, hasRoom ? entriesAt : 0);
   const file = new Uint8Array(blocks.length * QUOTA_BLOCK_BYTES);
   blocks.forEach((block, index) => file.set(block, index * QUOTA_BLOCK_BYTES));
   return file;

@@ -1,9 +1,9 @@
 /** Carrying a laid-out filesystem to the device: zeroes where old bytes would lie, then everything else, then the superblock. */
 import { flush, type BlockDevice } from "../block/device.js";
 import { inodeTableBlocks, superblockOf } from "../ext4/groups.js";
-import { SUPERBLOCK_AT, SUPERBLOCK_BYTES, type Superblock } from "../ext4/superblock.js";
+import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "../ext4/superblock.js";
 import { ext4_super_block as S, setFreeBlocksCount } from "../format/superblock.js";
-import type { GroupNo, Ino, Pblk } from "../lib/numbers.js";
+import type { GroupNo } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
 import { WriteBatch } from "./batch.js";
 import type { Draft } from "./draft.js";
@@ -15,12 +15,14 @@ import { superblockCopy } from "./superblock.js";
 /** A RAID's own superblock may stand in the last whole unit of so many bytes, or in what follows it. */
 const RAID_UNIT_BYTES = 65536;
 
-export function* writeDraft(draft: Draft, device: BlockDevice): Task<void> {
+/** @param bringData what the filesystem is filled with goes where the draft says; asked when nothing of that will be zeroed any more. */
+export function* writeDraft(draft: Draft, device: BlockDevice, bringData?: () => Task<void>): Task<void> {
   const { sb } = draft;
   const { blockBytes, view } = sb;
   const batch = new WriteBatch(device);
   if (draft.parameters.options.deviceIsZero !== true) yield* zeroAreas(draft, batch);
   yield* batch.flush(); // what follows writes into what was zeroed
+  if (bringData !== undefined) yield* bringData();
   const { descs, free } = yield* writeBitmaps(draft, batch);
   for (const { block, data } of draft.contents) yield* batch.write(block * blockBytes, data);
   yield* writeInodes(draft, batch);
@@ -64,19 +66,13 @@ function* zeroAreas(draft: Draft, batch: WriteBatch): Task<void> {
 /** Only blocks of the tables that hold an inode: others are zero, or nobody reads them. */
 function* writeInodes(draft: Draft, batch: WriteBatch): Task<void> {
   const { sb, groups } = draft;
-  const blocks = new Map<Pblk, Uint8Array>();
-  for (const [ino, record] of draft.inodes) {
-    setInodeChecksum(draft, ino, record);
-    const { block, at } = placeOfInode(sb, groups.inodeTable, ino);
-    let data = blocks.get(block);
-    if (data === undefined) blocks.set(block, (data = new Uint8Array(sb.blockBytes)));
-    data.set(record, at);
+  for (let group = 0; group < sb.groupsCount; group++) {
+    const count = usedInodesOf(draft, group);
+    for (let index = 0; index < count; index++) {
+      const ino = group * sb.inodesPerGroup + index + 1;
+      setInodeChecksum(draft, ino, draft.inodes.record(ino));
+    }
+    const usedBytes = Math.ceil((count * sb.inodeBytes) / sb.blockBytes) * sb.blockBytes;
+    for (const { offsetBytes, bytes } of draft.inodes.piecesOf(group, count)) yield* batch.write(groups.inodeTable[group]! * sb.blockBytes + offsetBytes, bytes.subarray(0, usedBytes - offsetBytes));
   }
-  for (const [block, data] of blocks) yield* batch.write(block * sb.blockBytes, data);
-}
-
-function placeOfInode(sb: Superblock, tables: Float64Array, ino: Ino): { block: Pblk; at: number } {
-  const index = (ino - 1) % sb.inodesPerGroup;
-  const offsetBytes = index * sb.inodeBytes;
-  return { block: tables[(ino - 1 - index) / sb.inodesPerGroup]! + Math.floor(offsetBytes / sb.blockBytes), at: offsetBytes % sb.blockBytes };
 }

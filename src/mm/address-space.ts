@@ -2,13 +2,18 @@
  * The data of one file in memory, in folios: pieces of a page or of a block, whichever is larger. A folio is always whole; per block it knows what the disk does not have.
  * Source: struct address_space, struct folio (include/linux/fs.h, mm_types.h).
  */
+import { INVALIDATE_LOCK } from "../sched/lock-classes.js";
+import { RwSem } from "../sched/locks.js";
+import { PAGE_BYTES, type Memory } from "./memory.js";
 import type { PageCache } from "./page-cache.js";
+import { unmapMappingPages, writeProtectPages } from "./rmap.js";
+import type { Vma } from "./vma.js";
 
-const PAGE_BYTES = 4096;
 /** Folios that are made together share memory of at most so many bytes: they are then written as one piece. */
 const SLAB_BYTES_MAX = 128 * 1024;
 
-export class Folio {
+export class Folio implements Memory {
+  mapCount = 0;
   /** One bit per block: newer here than on disk. */
   dirtyBlocks = 0;
   /** Counts changes: who writes the folio back sees whether it was changed meanwhile. */
@@ -22,6 +27,9 @@ export class AddressSpace {
   readonly blocksPerFolio: number;
   /** Folios that have dirty blocks. */
   readonly dirtyFolios = new Set<Folio>();
+  /** All mappings of this file, of all processes. */
+  readonly i_mmap = new Set<Vma>();
+  private faultLock: RwSem | undefined;
   private readonly folios = new Map<number, Folio>();
 
   /** @param host the inode, for who gets here from the cache's side. */
@@ -29,6 +37,11 @@ export class AddressSpace {
     this.folioBytes = Math.max(PAGE_BYTES, blockBytes);
     this.blocksPerFolio = this.folioBytes / blockBytes;
   }
+
+  /** Who fills a page from disk reads; who takes pages and their blocks away writes: so no fault brings back what is going. */
+  get invalidate_lock(): RwSem { return this.faultLock ??= new RwSem(INVALIDATE_LOCK); }
+  get isMapped(): boolean { return this.i_mmap.size > 0; }
+  get pagesPerFolio(): number { return this.folioBytes / PAGE_BYTES; }
 
   get isEmpty(): boolean { return this.folios.size === 0; }
   get isDirty(): boolean { return this.dirtyFolios.size > 0; }
@@ -89,7 +102,13 @@ export class AddressSpace {
     else folio.dirtyBlocks = left;
   }
 
+  /** The next store through a mapping faults, and so tells that the folio is dirty again. */
+  writeProtect(folio: Folio): void {
+    if (folio.mapCount > 0) writeProtectPages(this, folio.index * this.pagesPerFolio, (folio.index + 1) * this.pagesPerFolio);
+  }
+
   remove(folio: Folio): void {
+    if (folio.mapCount > 0) unmapMappingPages(this, folio.index * this.pagesPerFolio, (folio.index + 1) * this.pagesPerFolio, false);
     this.markClean(folio);
     if (this.folios.delete(folio.index)) this.cache.removed(folio);
   }
@@ -116,6 +135,11 @@ export class AddressSpace {
       if (folio.index >= index && folio.index < end && (next === undefined || folio.index < next.index)) next = folio;
     }
     return next;
+  }
+
+  /** Lets go of what nobody has mapped and the disk has, too. */
+  dropClean(): void {
+    for (const folio of [...this.folios.values()]) if (folio.dirtyBlocks === 0 && folio.mapCount === 0) this.remove(folio);
   }
 
   /** Lets go of everything; what is dirty is lost. */

@@ -5,6 +5,7 @@
 import { FsError } from "../lib/errno.js";
 import { I_RWSEM_CHILD, I_RWSEM_CHILD2, I_RWSEM_PARENT, I_RWSEM_PARENT2 } from "../sched/lock-classes.js";
 import type { Task } from "../sched/task.js";
+import { withWriteAccess } from "./freeze.js";
 import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, S_IFCHR, type Inode, type NewInode } from "./inode.js";
 import type { Dentry, LastName } from "./namei.js";
 import { checkCreate, checkDelete, checkPermission, isAppendOnly, isImmutable, isPrivileged, MAY_WRITE, type Credentials } from "./permission.js";
@@ -30,27 +31,29 @@ function* withInode<T>(inode: Inode, work: () => Task<T>): Task<T> {
 
 /** Makes a file, directory, link or device. @throws FsError EEXIST, ENOENT (a directory whose own name is gone), EACCES, EPERM, ENOSPC, EMLINK, EROFS. */
 export function* createAt({ dir, name, isPlain, mustBeDirectory }: LastName, wanted: NewInode, cred: Credentials, isDirectory: boolean): Task<Inode> {
-  dir.d_inode.i_sb.checkWritable();
-  if (!isPlain) throw new FsError("EEXIST");
-  return yield* withDirectory(dir.d_inode, function* () {
-    if ((yield* dir.d_inode.lookup(name)) !== undefined) throw new FsError("EEXIST");
-    if (mustBeDirectory && !isDirectory) throw new FsError("ENOENT");
-    yield* checkCreate(dir.d_inode, cred);
-    return yield* dir.d_inode.create(name, wanted);
+  return yield* withWriteAccess(dir.d_inode.i_sb, () => {
+    if (!isPlain) throw new FsError("EEXIST");
+    return withDirectory(dir.d_inode, function* () {
+      if ((yield* dir.d_inode.lookup(name)) !== undefined) throw new FsError("EEXIST");
+      if (mustBeDirectory && !isDirectory) throw new FsError("ENOENT");
+      yield* checkCreate(dir.d_inode, cred);
+      return yield* dir.d_inode.create(name, wanted);
+    });
   });
 }
 
 /** @throws FsError EEXIST, EPERM a directory, EXDEV another project, EMLINK. */
 export function* linkAt(inode: Inode, { dir, name, isPlain, mustBeDirectory }: LastName, cred: Credentials): Task<void> {
-  dir.d_inode.i_sb.checkWritable();
-  if (!isPlain) throw new FsError("EEXIST");
-  yield* withDirectory(dir.d_inode, function* () {
-    if ((yield* dir.d_inode.lookup(name)) !== undefined) throw new FsError("EEXIST");
-    if (mustBeDirectory) throw new FsError("ENOENT");
-    yield* checkCreate(dir.d_inode, cred);
-    if (isImmutable(inode) || isAppendOnly(inode) || inode.isDirectory()) throw new FsError("EPERM");
-    checkProject(dir.d_inode, inode);
-    yield* withInode(inode, () => dir.d_inode.link(name, inode));
+  yield* withWriteAccess(dir.d_inode.i_sb, () => {
+    if (!isPlain) throw new FsError("EEXIST");
+    return withDirectory(dir.d_inode, function* () {
+      if ((yield* dir.d_inode.lookup(name)) !== undefined) throw new FsError("EEXIST");
+      if (mustBeDirectory) throw new FsError("ENOENT");
+      yield* checkCreate(dir.d_inode, cred);
+      if (isImmutable(inode) || isAppendOnly(inode) || inode.isDirectory()) throw new FsError("EPERM");
+      checkProject(dir.d_inode, inode);
+      yield* withInode(inode, () => dir.d_inode.link(name, inode));
+    });
   });
 }
 
@@ -62,16 +65,17 @@ function checkProject(dir: Inode, inode: Inode): void {
 
 /** Removes a name that leads to no directory. @throws FsError EISDIR, ENOENT, EPERM, EACCES. */
 export function* unlinkAt({ dir, name, isPlain, mustBeDirectory }: LastName, cred: Credentials): Task<void> {
-  dir.d_inode.i_sb.checkWritable();
-  if (!isPlain) throw new FsError("EISDIR");
-  const gone = yield* withDirectory(dir.d_inode, function* () {
-    const inode = yield* existing(dir.d_inode, name);
-    if (mustBeDirectory) throw new FsError(inode.isDirectory() ? "EISDIR" : "ENOTDIR");
-    yield* checkDelete(dir.d_inode, inode, cred, false);
-    yield* withInode(inode, () => dir.d_inode.unlink(name, inode));
-    return inode;
+  yield* withWriteAccess(dir.d_inode.i_sb, function* () {
+    if (!isPlain) throw new FsError("EISDIR");
+    const gone = yield* withDirectory(dir.d_inode, function* () {
+      const inode = yield* existing(dir.d_inode, name);
+      if (mustBeDirectory) throw new FsError(inode.isDirectory() ? "EISDIR" : "ENOTDIR");
+      yield* checkDelete(dir.d_inode, inode, cred, false);
+      yield* withInode(inode, () => dir.d_inode.unlink(name, inode));
+      return inode;
+    });
+    yield* gone.release();
   });
-  yield* gone.release();
 }
 
 function* existing(dir: Inode, name: Uint8Array): Task<Inode> {
@@ -82,27 +86,37 @@ function* existing(dir: Inode, name: Uint8Array): Task<Inode> {
 
 /** @throws FsError ENOTEMPTY, ENOTDIR, EINVAL ("."), EBUSY (the root), ENOENT. */
 export function* rmdirAt({ dir, name, isPlain, isDotDot }: LastName, cred: Credentials): Task<void> {
-  dir.d_inode.i_sb.checkWritable();
-  if (!isPlain) throw new FsError(isDotDot ? "ENOTEMPTY" : name.length === 0 ? "EBUSY" : "EINVAL");
-  const gone = yield* withDirectory(dir.d_inode, function* () {
-    const inode = yield* existing(dir.d_inode, name);
-    yield* checkDelete(dir.d_inode, inode, cred, true);
-    yield* withInode(inode, function* () {
-      if (!(yield* inode.isEmpty())) throw new FsError("ENOTEMPTY");
-      yield* dir.d_inode.unlink(name, inode);
+  yield* withWriteAccess(dir.d_inode.i_sb, function* () {
+    if (!isPlain) throw new FsError(isDotDot ? "ENOTEMPTY" : name.length === 0 ? "EBUSY" : "EINVAL");
+    const gone = yield* withDirectory(dir.d_inode, function* () {
+      const inode = yield* existing(dir.d_inode, name);
+      yield* checkDelete(dir.d_inode, inode, cred, true);
+      yield* withInode(inode, function* () {
+        if (!(yield* inode.isEmpty())) throw new FsError("ENOTEMPTY");
+        yield* dir.d_inode.unlink(name, inode);
+      });
+      return inode;
     });
-    return inode;
+    yield* gone.release();
   });
-  yield* gone.release();
+}
+
+/** @throws FsError EINVAL: bits that there are not, or that exclude each other. */
+export function checkRenameFlags(flags: number): void {
+  const isExchange = (flags & RENAME_EXCHANGE) !== 0;
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) !== 0 || (isExchange && flags !== RENAME_EXCHANGE)) throw new FsError("EINVAL");
 }
 
 /** @param flags RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT, as renameat2's. */
 export function* renameAt(from: LastName, to: LastName, flags: number, cred: Credentials): Task<void> {
+  yield* withWriteAccess(from.dir.d_inode.i_sb, () => renameLocked(from, to, flags, cred));
+}
+
+function* renameLocked(from: LastName, to: LastName, flags: number, cred: Credentials): Task<void> {
   const oldDir = from.dir.d_inode;
   const newDir = to.dir.d_inode;
-  oldDir.i_sb.checkWritable();
+  checkRenameFlags(flags);
   const isExchange = (flags & RENAME_EXCHANGE) !== 0;
-  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) !== 0 || (isExchange && flags !== RENAME_EXCHANGE)) throw new FsError("EINVAL");
   if (!from.isPlain) throw new FsError("EBUSY");
   if (!to.isPlain) throw new FsError((flags & RENAME_NOREPLACE) !== 0 ? "EEXIST" : "EBUSY");
   const replaced = yield* withBothDirectories(from.dir, to.dir, function* () {
@@ -121,7 +135,10 @@ export function* renameAt(from: LastName, to: LastName, flags: number, cred: Cre
     yield* checkDelete(oldDir, inode, cred, inode.isDirectory());
     if (target === undefined) yield* checkCreate(newDir, cred);
     else yield* checkDelete(newDir, target, cred, isExchange ? target.isDirectory() : inode.isDirectory());
-    if (inode.isDirectory() && oldDir !== newDir && !isPrivileged(cred)) yield* checkPermission(inode, cred, MAY_WRITE); // its ".." changes
+    if (oldDir !== newDir && !isPrivileged(cred)) { // what moves, if it is a directory, has its ".." changed
+      if (inode.isDirectory()) yield* checkPermission(inode, cred, MAY_WRITE);
+      if (isExchange && target!.isDirectory()) yield* checkPermission(target!, cred, MAY_WRITE);
+    }
     checkProject(newDir, inode);
     if (isExchange) checkProject(oldDir, target!);
     yield* withVictims(inode, target, function* () {

@@ -3,10 +3,14 @@
  * kernel's struct inode, inode_operations and file_operations. A name in a directory, a symlink's target and an xattr's name are bytes, as on
  * disk; whoever shows them to people decodes them.
  */
-import type { FsError } from "../lib/errno.js";
+import { FsError } from "../lib/errno.js";
 import type { Ino, Lblk, Pblk } from "../lib/numbers.js";
+import type { AddressSpace } from "../mm/address-space.js";
+import type { Vma } from "../mm/vma.js";
 import type { Mutex, RwSem } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
+import type { File } from "./file.js";
+import type { SbWriters } from "./freeze.js";
 
 /** Seconds since 1970 (may be negative, may pass 2038) and nanoseconds, 0..999999999. */
 export interface Timespec {
@@ -191,6 +195,25 @@ export abstract class Inode {
   /** Everything of it that is in memory alone goes to the device, and nothing stays: what direct I/O asks for. */
   abstract settle(): Task<void>;
 
+  /** The file's pages in memory, and who maps them. */
+  abstract readonly i_mapping: AddressSpace;
+  /** S_DAX: pages of the device itself are mapped. Decided when the inode is brought in, whatever its flag says later. */
+  get isDax(): boolean { return false; }
+  /** What positions, lengths and addresses of direct I/O must be multiples of. */
+  get directAlignmentBytes(): number { return this.isDax ? 1 : 512; }
+  /** Where no byte of this file can stand any more. */
+  get maxBytes(): number { return Number.MAX_SAFE_INTEGER; }
+  /** Gives a mapping its operations. Called with mmap_lock held. @throws FsError ENODEV it cannot be mapped; EOPNOTSUPP, EIO. */
+  *mmap(_file: File, _vma: Vma): Task<void> {
+    throw new FsError("ENODEV");
+  }
+  /** As fsync, where bytes fromBytes .. endBytes - 1 are all that must be durable. */
+  *fsyncRange(_fromBytes: number, _endBytes: number, dataOnly: boolean): Task<void> {
+    yield* this.fsync(dataOnly);
+  }
+
+  /** Above 0: open for writing so many times. Below: kept from that by so many who execute it. */
+  i_writecount = 0;
   /** Open files and other holders: above 0 it stays, even without a name. */
   i_count = 0;
   abstract readonly i_rwsem: RwSem;
@@ -199,6 +222,8 @@ export abstract class Inode {
 
   /** What is mapped behind blocks lblk .. lblk + count - 1, ascending; holes are left out. At most `limit` records. */
   abstract fiemap(lblk: Lblk, count: number, limit?: number): Task<FileExtent[]>;
+  /** Blocks of the file for which space is promised and not chosen, ascending. */
+  delayedBlocks(): { readonly lblk: Lblk; readonly count: number }[] { return []; }
 }
 
 export interface SuperBlock {
@@ -213,6 +238,19 @@ export interface SuperBlock {
   /** One rename of a directory at a time. */
   readonly s_vfs_rename_mutex: Mutex;
   now(): Timespec;
+  /** Runs what a caller from above asks for: inodes that it uses stay in core until it ends. */
+  operation<T>(task: Task<T>): Task<T>;
+  /** Made by the first who asks (freeze.ts). */
+  s_writers?: SbWriters;
+  /** What a freeze does when nobody changes anything any more, and what a thaw does first. */
+  freeze?(): Task<void>;
+  unfreeze?(): Task<void>;
+  /** Stops all work on the filesystem, as EXT4_IOC_SHUTDOWN: 0 the journal is written before, 1 it is flushed, 2 it is not. */
+  shutdown?(how: number): Task<void>;
+  /** Takes other mount options: the filesystem's own, as text. Whether anybody keeps it from becoming read-only was asked before. @throws FsError EINVAL, EROFS, EIO. */
+  remount?(isReadOnly: boolean, options: readonly string[]): Task<void>;
+  /** Lets go of what is in memory and on disk alike: pages, inodes, blocks. */
+  dropCaches?(): Task<void>;
   /** Everything that was done so far becomes durable. */
   sync(): Task<void>;
   /** Damage that was met and did not stop the reader. */

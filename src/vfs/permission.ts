@@ -22,8 +22,8 @@ export const MAY_WRITE = 2;
 export const MAY_READ = 4;
 
 /** i_flags that hold for everybody. */
-const FS_IMMUTABLE_FL = 0x10;
-const FS_APPEND_FL = 0x20;
+export const FS_IMMUTABLE_FL = 0x10;
+export const FS_APPEND_FL = 0x20;
 const ACL_USER_OBJ = 0x01;
 const ACL_USER = 0x02;
 const ACL_GROUP_OBJ = 0x04;
@@ -97,10 +97,15 @@ export function* checkDelete(dir: Inode, inode: Inode, cred: Credentials, isDire
   if (inode === inode.i_sb.root) throw new FsError("EBUSY");
 }
 
+/** @throws FsError EPERM: it is somebody else's. */
+export function checkOwnership(inode: Inode, cred: Credentials): void {
+  if (!isPrivileged(cred) && cred.uid !== inode.i_uid) throw new FsError("EPERM");
+}
+
 /** Who owns a file may change what the inode says of it. @throws FsError EPERM. */
 export function checkOwner(inode: Inode, cred: Credentials): void {
   if (isImmutable(inode) || isAppendOnly(inode)) throw new FsError("EPERM");
-  if (!isPrivileged(cred) && cred.uid !== inode.i_uid) throw new FsError("EPERM");
+  checkOwnership(inode, cred);
 }
 
 export { isInGroup };

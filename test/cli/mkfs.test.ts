@@ -1,6 +1,6 @@
 /** ext4 mkfs as a command: what it says, what it refuses, and what it leaves when it does. */
 import { execFileSync } from "node:child_process";
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeEach, describe, expect, test } from "vitest";
 import { Ext4 } from "../../src/platform/node/index.js";
@@ -165,5 +165,98 @@ describe("an external journal", () => {
     checkImage(image, "-j", journal);
     expect(await ext4("mkfs", "-F", "-b", "4096", "-J", `device=${journal}`, image)).toMatchObject({ status: 2, stderr: expect.stringContaining("-J device") });
     expect(await ext4("mkfs", "-F", "-J", `device=${image}`, image)).toMatchObject({ status: 1, stderr: expect.stringContaining("no journal") });
+  });
+});
+
+describe("-d", () => {
+  /** More than one batch, so that threads share the work; a large file, of which they copy a part each. */
+  function sourceFolder(): string {
+    const source = temporaryFolder();
+    for (let index = 0; index < 60; index++) {
+      mkdirSync(join(source, `d${index}`));
+      for (let file = 0; file < 20; file++) writeFileSync(join(source, `d${index}`, `f${file}`), Buffer.alloc((index * 20 + file) * 7, index + 1));
+    }
+    writeFileSync(join(source, "large"), Buffer.from(Uint32Array.from({ length: 5 * MIB }, (_, index) => index).buffer));
+    return source;
+  }
+
+  function expectCopied(volume: ReturnType<typeof Ext4.openSync>, source: string): void {
+    for (const name of readdirSync(source, { recursive: true, encoding: "utf8" })) {
+      if (!statSync(join(source, name)).isFile()) continue;
+      expect(volume.readFileSync(`/${name}`).equals(readFileSync(join(source, name))), name).toBe(true);
+    }
+    volume.closeSync();
+  }
+
+  const FIXED_WORDS = ["-q", "mkfs", "-U", UUID, "-E", `hash_seed=${UUID}`];
+
+  test("threads share the work, and the bytes are the same every time", () => {
+    const source = sourceFolder();
+    const made = ["a", "b", "c"].map((name) => {
+      const path = join(folder, name);
+      // Over an image that is there everything is planned first; then the old bytes make no difference, either.
+      if (name === "c") writeFileSync(path, Buffer.alloc(64 * MIB, 0x55));
+      execFileSync(process.execPath, [BIN, ...FIXED_WORDS, "-d", source, path, "64M"], { env: { ...process.env, SOURCE_DATE_EPOCH: "1000000000" } });
+      return readFileSync(path);
+    });
+    for (const other of made.slice(1)) expect(Buffer.compare(made[0]!, other)).toBe(0);
+    checkImage(join(folder, "a"));
+    expectCopied(Ext4.openSync(join(folder, "a")), source);
+  });
+
+  test("what does not fit is refused before an image that is there is touched", async () => {
+    await ext4Output("mkfs", image, "16M");
+    const before = readFileSync(image);
+    const { status, stderr } = await ext4("mkfs", "-F", "-d", sourceFolder(), image);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/ENOSPC.*large/);
+    expect(Buffer.compare(readFileSync(image), before)).toBe(0);
+  });
+
+  test("a folder that is not there, or none, leaves no image", async () => {
+    const path = join(folder, "file");
+    writeFileSync(path, "no folder");
+    expect(await ext4("mkfs", "-d", join(folder, "absent"), image, "16M")).toMatchObject({ status: 1, stderr: expect.stringContaining("ENOENT") });
+    expect(await ext4("mkfs", "-d", path, image, "16M")).toMatchObject({ status: 1, stderr: expect.stringContaining("ENOTDIR") });
+    expect(readdirSync(folder)).toEqual(["file"]);
+  });
+
+  test("into a partition, behind an offset, with a journal elsewhere", async () => {
+    const source = sourceFolder();
+    const disk = Buffer.alloc(66 * MIB, 0x55);
+    disk.fill(0, 0, 512);
+    disk.set([0, 0, 0, 0, 0x83, 0, 0, 0], 446);
+    disk.writeUInt32LE(2048, 454);
+    disk.writeUInt32LE((64 * MIB) / 512, 458);
+    disk.writeUInt16LE(0xaa55, 510);
+    writeFileSync(image, disk);
+    await ext4Output("mkfs", "-d", source, `${image}#1`);
+    const after = readFileSync(image);
+    expect(after.subarray(0, MIB).equals(disk.subarray(0, MIB))).toBe(true);
+    expect(after.subarray(65 * MIB).equals(disk.subarray(65 * MIB))).toBe(true);
+    const inner = join(folder, "inner.img");
+    writeFileSync(inner, after.subarray(MIB, 65 * MIB));
+    checkImage(inner);
+    expectCopied(Ext4.openSync(inner), source);
+
+    const journal = join(folder, "journal.img");
+    const behind = join(folder, "behind.img");
+    await ext4Output("mkfs", "-O", "journal_dev", "-b", "1024", journal, "4M");
+    await ext4Output("mkfs", "-b", "1024", "-J", `device=${journal}`, "-E", `offset=${MIB}`, "-d", source, behind, "64M");
+    writeFileSync(inner, readFileSync(behind).subarray(MIB));
+    checkImage(inner, "-j", journal);
+    expectCopied(Ext4.openSync(inner, { journalDevice: journal }), source);
+  });
+
+  test("a dry run says what would be free", async () => {
+    const source = sourceFolder();
+    const [dry, ...rest] = await ext4Records("mkfs", "-n", "-U", UUID, "-d", source, image, "64M");
+    expect(rest).toEqual([]);
+    expect(existsSync(image)).toBe(false);
+    const records = await ext4Records("mkfs", "-U", UUID, "-d", source, image, "64M");
+    expect(records.at(-1)).toEqual({ ...dry, isDryRun: false });
+    expect(records[0]).toEqual({ from: join(source, "d0"), to: `${image}:/d0` });
+    expect(records).toHaveLength(60 * 21 + 1 + 1);
+    expect(await ext4("mkfs", "-n", "-d", source, join(folder, "small.img"), "16M")).toMatchObject({ status: 1, stderr: expect.stringContaining("ENOSPC") });
   });
 });

@@ -134,7 +134,7 @@ function openUnknown(access: HostAccess, path: Buffer, name: Uint8Array): HostNo
 
 const NS_PER_SEC = 1_000_000_000n;
 
-function timeOf(stats: Stats | BigIntStats, which: "atime" | "mtime"): Timespec {
+export function timeOf(stats: Stats | BigIntStats, which: "atime" | "mtime"): Timespec {
   if (typeof stats.mode === "number") {
     const ms = (stats as Stats)[`${which}Ms`];
     const sec = Math.floor(ms / 1000);
@@ -146,7 +146,7 @@ function timeOf(stats: Stats | BigIntStats, which: "atime" | "mtime"): Timespec 
 }
 
 /** As glibc's major and minor for numbers of 12 and 20 bits. */
-function deviceParts(rdev: number): { major: number; minor: number } {
+export function deviceParts(rdev: number): { major: number; minor: number } {
   return { major: (rdev >>> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00) };
 }
 

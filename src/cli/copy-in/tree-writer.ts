@@ -21,10 +21,6 @@ export interface CopyInOptions {
   readonly isRecursive: boolean;
   /** Owners, modes, times, hard links and extended attributes are kept. */
   readonly isArchive: boolean;
-  /** The first failure ends the copy. */
-  readonly isStrict?: boolean;
-  /** Times are no later than this, and the time of the last access, which reading changes, is that of the last modification: so the same tree gives the same bytes. */
-  readonly latestSec?: number | undefined;
 }
 
 const PERMISSIONS = 0o7777;
@@ -110,9 +106,7 @@ export class TreeWriter {
   /** @throws whatever is no fault of host, image or user. */
   private failed(error: unknown, source: Uint8Array, target: Uint8Array): void {
     if (!(error instanceof Error) || !("code" in error)) throw error;
-    const message = `${quoted(source)} -> ${this.image}:${quoted(target)}: ${error.message}`;
-    if (this.options.isStrict === true) throw Object.assign(error, { message });
-    this.out.error(message);
+    this.out.error(`${quoted(source)} -> ${this.image}:${quoted(target)}: ${error.message}`);
   }
 
   private *put(node: SourceNode, dir: Dentry, name: Uint8Array, isNew: boolean): Task<void> {
@@ -236,7 +230,7 @@ export class TreeWriter {
     if (count !== sizeBytes) return false;
     const endBytes = Math.ceil(sizeBytes / blockBytes) * blockBytes;
     this.buffer.fill(0, sizeBytes, endBytes);
-    yield* withDirectory(inode, () => inode.writeNew(this.buffer.subarray(0, endBytes), sizeBytes, this.options.isArchive ? this.timesOf(node) : undefined));
+    yield* withDirectory(inode, () => inode.writeNew(this.buffer.subarray(0, endBytes), sizeBytes, this.options.isArchive ? node : undefined));
     this.byteCount += sizeBytes;
     return true;
   }
@@ -270,8 +264,7 @@ export class TreeWriter {
 
   private *keepAttributes(node: SourceNode, inode: Inode, dir: Inode): Task<void> {
     yield* this.keepXattrs(node, inode, yield* this.hasDefaultAcl(dir));
-    const { uid, gid } = node;
-    const { atime, mtime } = this.timesOf(node);
+    const { uid, gid, atime, mtime } = node;
     const mode = inode.isSymlink() ? undefined : node.mode & PERMISSIONS;
     const isModeKept = mode === undefined || mode === (inode.i_mode & PERMISSIONS);
     if (isModeKept && inode.i_uid === uid && inode.i_gid === gid && isSameTime(inode.i_atime, atime) && isSameTime(inode.i_mtime, mtime)) return;
@@ -281,13 +274,6 @@ export class TreeWriter {
   private *hasDefaultAcl(dir: Inode): Task<boolean> {
     if (this.aclDirectory?.dir !== dir) this.aclDirectory = { dir, hasDefault: (yield* dir.getxattr(ACL_DEFAULT)) !== undefined };
     return this.aclDirectory.hasDefault;
-  }
-
-  private timesOf({ atime, mtime }: SourceNode): { atime: Timespec; mtime: Timespec } {
-    const { latestSec } = this.options;
-    if (latestSec === undefined) return { atime, mtime };
-    const bounded = mtime.sec < latestSec ? mtime : { sec: latestSec, nsec: 0 };
-    return { atime: bounded, mtime: bounded };
   }
 
   /** @param isInheriting what the directory's default ACL gave to a new file is taken away: it is not the source's. */

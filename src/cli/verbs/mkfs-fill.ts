@@ -1,46 +1,46 @@
-/** mkfs -d: fills a filesystem that was just made with what is in a folder, as cp -a would. Nobody has seen it yet, so it needs no journal; and all that chance would decide follows from its uuid. */
-import type { BlockDevice } from "../../block/device.js";
-import { mountVolume } from "../../api/index.js";
-import { unmountExt4 } from "../../ext4/mount-writable.js";
-import { crc32c } from "../../lib/crc32c.js";
-import type { MkfsOptions } from "../../mkfs/options.js";
-import type { Task } from "../../platform/node/index.js";
-import { ManualClock } from "../../sched/clock.js";
-import { rootDentry } from "../../vfs/namei.js";
+/** mkfs -d: a folder of the host, planned into a filesystem, and its data on the way there. */
+import type { Piece } from "../../mkfs/tree-source.js";
 import { fixedTimeSec } from "../clock.js";
-import { hostAccess, openHostNode } from "../copy-in/host-source.js";
-import { TreeWriter } from "../copy-in/tree-writer.js";
+import { HostTree } from "../fill/host-tree.js";
+import { PieceThreads } from "../fill/piece-threads.js";
 import type { Output } from "../output.js";
 
-export interface Filling {
+export interface FillOptions {
   /** A folder of the host. */
   readonly directory: string;
+  /** How the user calls the image, and the file that it is as long as it is made. */
   readonly image: string;
-  readonly options: MkfsOptions;
-  readonly journalDevice: BlockDevice | undefined;
+  readonly path: string;
+  /** Where in the file the filesystem begins. */
+  readonly startBytes: number;
+  /** Nothing is written before the whole tree is known to fit. Otherwise data is copied while the rest is still being planned. */
+  readonly isHeld: boolean;
 }
 
-/** @throws FsError ENOSPC …, and the host's errors: then the filesystem is of no use. */
-export function* fill(device: BlockDevice, { directory, image, options, journalDevice }: Filling, out: Output): Task<void> {
-  const fs = yield* mountVolume(device, { readOnly: false, isFresh: true, clock: new ManualClock(options.timeSec), random: numbersFrom(options.uuid, options.hashSeed) }, journalDevice);
-  const writer = new TreeWriter(fs, image, { isRecursive: true, isArchive: true, isStrict: true, latestSec: fixedTimeSec() }, out);
-  try {
-    yield* writer.beginInto(openHostNode(hostAccess(true), directory, new Uint8Array(0), true), rootDentry(fs.root));
-    for (let step = writer.next(); step !== undefined; step = writer.next()) yield* fs.operation(step);
-  } finally {
-    writer.abandon();
+export class Filling {
+  readonly tree: HostTree;
+  private readonly threads: PieceThreads;
+
+  /** @throws Node's own error; FsError ENOTDIR. */
+  constructor({ directory, image, path, startBytes, isHeld }: FillOptions, out: Output) {
+    this.threads = new PieceThreads(path, startBytes, isHeld);
+    const copy = (from: Uint8Array, piece: Piece): void => this.threads.copy(from, piece);
+    this.tree = new HostTree(directory, { copy, image, latestSec: fixedTimeSec() }, out);
   }
-  writer.finish();
-  yield* unmountExt4(fs);
+
+  /** Returns when all data is in the image. @throws Node's own errors. */
+  finish(): void {
+    this.threads.finish();
+    this.tree.finish();
+  }
+
+  /** Ends a filling that has failed. */
+  abandon(): void {
+    this.threads.abandon();
+  }
 }
 
-/** Numbers of 32 bits that follow from the seeds: Weyl's sequence, mixed as in splitmix32. */
-function numbersFrom(...seeds: readonly Uint8Array[]): () => number {
-  let state = seeds.reduce((sum, seed) => crc32c(sum, seed), 0xffff_ffff);
-  return () => {
-    state = (state + 0x9e37_79b9) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 16), 0x21f0_aaad);
-    mixed = Math.imul(mixed ^ (mixed >>> 15), 0x735a_2d97);
-    return (mixed ^ (mixed >>> 15)) >>> 0;
-  };
+/** What a plan is made with that nobody carries out. */
+export function treeToPlan(directory: string, image: string, out: Output): HostTree {
+  return new HostTree(directory, { copy: undefined, image, latestSec: fixedTimeSec() }, out);
 }

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { closeSync, existsSync, ftruncateSync, openSync, readFileSync, realpathSync, renameSync, rmSync, statSync, truncateSync, type Stats } from "node:fs";
-import { openPartition, PartitionDevice } from "../../block/partition.js";
+import { openPartition, PartitionDevice, readPartitions } from "../../block/partition.js";
 import type { BlockDevice } from "../../block/device.js";
 import { addJournalUser, readJournalDevice } from "../../mkfs/journal-device.js";
 import { planMkfs } from "../../mkfs/mkfs.js";
@@ -18,7 +18,7 @@ import { parseOperand, UsageError } from "../operand.js";
 import type { Output } from "../output.js";
 import { humanSize } from "../text.js";
 import { uuidText } from "./info-text.js";
-import { fill } from "./mkfs-fill.js";
+import { Filling, treeToPlan } from "./mkfs-fill.js";
 import { FLAGS, parseMkfsOptions, type MkfsArguments, type RawMkfsOptions } from "./mkfs-options.js";
 
 const TEMPORARY = ".ext4-mkfs-partial";
@@ -85,12 +85,13 @@ function deviceNumberOf(path: string): number {
 }
 
 function* dryRun(target: Target): Task<MkfsResult> {
-  const { image, given, options } = target;
-  if (!existsSync(image)) return planMkfs(options, sizeOfNew(target)).result;
+  const { image, given, options, directory, out } = target;
+  const tree = directory === undefined ? undefined : treeToPlan(directory, image, out);
+  if (!existsSync(image)) return planMkfs({ ...options, deviceIsZero: true }, sizeOfNew(target), tree).result;
   const device = FileDevice.open(image);
   try {
     const room = yield* roomIn(target, device);
-    return planMkfs(options, Math.max(room.sizeBytes, given.sizeBytes ?? 0)).result;
+    return planMkfs(options, Math.max(room.device.sizeBytes, given.sizeBytes ?? 0), tree).result;
   } finally {
     yield* device.close();
   }
@@ -103,17 +104,22 @@ function sizeOfNew({ image, partition, given }: Target): number {
 }
 
 function* create(target: Target): Task<MkfsResult> {
-  const { image, given: { offsetBytes = 0 }, options } = target;
+  const { image, given: { offsetBytes = 0 }, options, directory, out } = target;
   const sizeBytes = sizeOfNew(target);
-  const plan = planMkfs({ ...options, deviceIsZero: true }, sizeBytes);
+  const sure = { ...options, deviceIsZero: true };
+  let plan = planMkfs(sure, sizeBytes);
   const temporary = `${image}${TEMPORARY}`;
+  // What is copied too early goes away with the file.
+  const filling = directory === undefined ? undefined : new Filling({ directory, image, path: temporary, startBytes: offsetBytes, isHeld: false }, out);
   rmSync(temporary, { force: true });
   const fd = openSync(temporary, "wx");
   try {
     ftruncateSync(fd, offsetBytes + sizeBytes);
-    yield* writeTo(plan, target, temporary);
+    if (filling !== undefined) plan = planMkfs(sure, sizeBytes, filling.tree);
+    yield* writeTo(plan, target, temporary, filling);
     renameSync(temporary, image);
   } catch (error) {
+    filling?.abandon();
     rmSync(temporary, { force: true });
     throw error;
   } finally {
@@ -124,27 +130,35 @@ function* create(target: Target): Task<MkfsResult> {
 
 /** @throws FsError EEXIST something is there. */
 function* overwrite(target: Target): Task<MkfsResult> {
-  const { image, given, options, force } = target;
+  const { image, given, options, force, directory, out } = target;
   const stats = statSync(image);
   if (force < 2 && isMounted(image, stats)) throw new FsError("EBUSY", "it is mounted; -F -F overwrites it nevertheless", { path: image });
   const device = FileDevice.open(image);
   let sizeBytes: number;
+  let startBytes: number;
   try {
     const room = yield* roomIn(target, device);
-    const found = force > 0 ? undefined : yield* findSignature(room);
+    const found = force > 0 ? undefined : yield* findSignature(room.device);
     if (found !== undefined) throw new FsError("EEXIST", `it is not empty (${found}); -F overwrites it`, { path: image });
-    sizeBytes = stats.isFile() && target.partition === undefined ? Math.max(room.sizeBytes, given.sizeBytes ?? 0) : room.sizeBytes;
+    sizeBytes = stats.isFile() && target.partition === undefined ? Math.max(room.device.sizeBytes, given.sizeBytes ?? 0) : room.device.sizeBytes;
+    ({ startBytes } = room);
   } finally {
     yield* device.close();
   }
   const isZero = options.deviceIsZero === true || (stats.isFile() && target.partition === undefined && canBeZero(target, stats, sizeBytes));
-  const plan = planMkfs({ ...options, deviceIsZero: isZero }, sizeBytes);
+  const filling = directory === undefined ? undefined : new Filling({ directory, image, path: image, startBytes, isHeld: true }, out);
+  const plan = planMkfs({ ...options, deviceIsZero: isZero }, sizeBytes, filling?.tree);
   if (stats.isFile() && target.partition === undefined) {
     // From here on, what was in the image is gone.
     if (isZero && stats.blocks > 0 && given.discard !== false && options.deviceIsZero !== true) truncateSync(image, 0);
     truncateSync(image, Math.max(stats.size, (given.offsetBytes ?? 0) + sizeBytes));
   }
-  yield* writeTo(plan, target, image);
+  try {
+    yield* writeTo(plan, target, image, filling);
+  } catch (error) {
+    filling?.abandon();
+    throw error;
+  }
   return plan.result;
 }
 
@@ -153,20 +167,28 @@ function canBeZero({ given: { offsetBytes = 0, discard = true, sizeBytes: asked 
   return stats.blocks === 0 || (discard && offsetBytes === 0 && stats.size <= (asked ?? sizeBytes));
 }
 
-/** The part of the image that the filesystem is for. */
-function* roomIn({ partition, given: { offsetBytes = 0 } }: Target, device: BlockDevice): Task<BlockDevice> {
-  if (partition !== undefined) return yield* openPartition(device, partition);
-  if (offsetBytes === 0) return device;
-  return new PartitionDevice(device, { number: 0, name: "", type: "", startBytes: offsetBytes, sizeBytes: Math.max(0, device.sizeBytes - offsetBytes) });
+interface Room {
+  readonly device: BlockDevice;
+  /** Where in the image it begins. */
+  readonly startBytes: number;
 }
 
-function* writeTo(plan: MkfsPlan, target: Target, path: string): Task<void> {
-  const { directory, image, options, journal, out } = target;
+/** The part of the image that the filesystem is for. */
+function* roomIn({ partition, given: { offsetBytes = 0 } }: Target, device: BlockDevice): Task<Room> {
+  if (partition !== undefined) {
+    const room = yield* openPartition(device, partition);
+    return { device: room, startBytes: (yield* readPartitions(device)).find(({ number }) => number === partition)!.startBytes };
+  }
+  if (offsetBytes === 0) return { device, startBytes: 0 };
+  const room = new PartitionDevice(device, { number: 0, name: "", type: "", startBytes: offsetBytes, sizeBytes: Math.max(0, device.sizeBytes - offsetBytes) });
+  return { device: room, startBytes: offsetBytes };
+}
+
+function* writeTo(plan: MkfsPlan, target: Target, path: string, filling: Filling | undefined): Task<void> {
   const device = FileDevice.open(path, { readOnly: false });
   try {
     const room = yield* roomIn(target, device);
-    yield* plan.write(room);
-    if (directory !== undefined) yield* fill(room, { directory, image, options, journalDevice: journal }, out);
+    yield* plan.write(room.device, filling === undefined ? undefined : function* () { filling.finish(); });
   } finally {
     yield* device.close();
   }

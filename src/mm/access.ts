@@ -1,0 +1,133 @@
+/**
+ * Loads and stores through the page tables, as a program makes them and as the kernel does for system calls; and pages that are held for somebody who works on them past the page tables
+ * (get_user_pages). Source: arch/x86/mm/fault.c, mm/gup.c.
+ */
+import { FsError } from "../lib/errno.js";
+import { FaultFlag, VmFault } from "../lib/vm-fault.js";
+import type { Task } from "../sched/task.js";
+import { FOLL_FORCE, FOLL_LONGTERM, FOLL_WRITE, VM_EXEC, VM_READ, VM_WRITE } from "./constants.js";
+import { PAGE_BYTES, type Memory } from "./memory.js";
+import type { MmStruct } from "./mm-struct.js";
+import { ACCESSED, DIRTY, type Leaf } from "./page-table.js";
+
+/** Why an access went no further. */
+export interface FailedAccess {
+  /** The first byte that could not be accessed. */
+  readonly address: number;
+  /** Bits of VmFault. */
+  readonly code: number;
+  /** False: nothing is mapped there. */
+  readonly isMapped: boolean;
+}
+
+export interface Access {
+  /** Bytes copied: all, if `failed` is undefined. */
+  readonly doneBytes: number;
+  readonly failed: FailedAccess | undefined;
+}
+
+type Kind = "load" | "store" | "fetch";
+
+export function* load(mm: MmStruct, address: number, into: Uint8Array): Task<Access> {
+  return yield* copy(mm, address, into, "load");
+}
+
+export function* store(mm: MmStruct, address: number, bytes: Uint8Array): Task<Access> {
+  return yield* copy(mm, address, bytes, "store");
+}
+
+/** An instruction fetch. */
+export function* fetch(mm: MmStruct, address: number, into: Uint8Array): Task<Access> {
+  return yield* copy(mm, address, into, "fetch");
+}
+
+function* copy(mm: MmStruct, address: number, bytes: Uint8Array, kind: Kind): Task<Access> {
+  for (let done = 0; done < bytes.length;) {
+    const at = address + done;
+    const leaf = accessible(mm, at, kind);
+    if (leaf === undefined) {
+      const code = yield* faultFor(mm, at, kind);
+      if ((code & VmFault.ERROR) !== 0) return { doneBytes: done, failed: { address: at, code, isMapped: mm.vmas.find(at) !== undefined } };
+      continue;
+    }
+    const inLeaf = at % leaf.lengthBytes;
+    const length = Math.min(leaf.lengthBytes - inLeaf, bytes.length - done);
+    const { memory } = leaf;
+    const from = leaf.offsetBytes + inLeaf;
+    if (kind === "store") {
+      leaf.mark(ACCESSED | DIRTY);
+      memory.data.set(bytes.subarray(done, done + length), from);
+      memory.stored?.(from, length);
+    } else {
+      if (memory.isReadable?.(from, length) === false) return { doneBytes: done, failed: { address: at, code: VmFault.HWPOISON, isMapped: true } };
+      leaf.mark(ACCESSED);
+      bytes.set(memory.data.subarray(from, from + length), done);
+    }
+    done += length;
+  }
+  return { doneBytes: bytes.length, failed: undefined };
+}
+
+/** The entry, if the hardware lets this access through it. */
+function accessible(mm: MmStruct, address: number, kind: Kind): Leaf | undefined {
+  const leaf = mm.pageTables.find(address);
+  if (leaf === undefined || (kind === "store" && !leaf.isWritable)) return undefined;
+  // Rights are in each entry on real hardware; here those of the VMA are asked, which mprotect changes.
+  return hasRight(mm, address, kind) ? leaf : undefined;
+}
+
+function hasRight(mm: MmStruct, address: number, kind: Kind): boolean {
+  const flags = mm.vmas.find(address)?.vm_flags ?? 0;
+  // What can be written or executed can be read on x86.
+  return (flags & (kind === "store" ? VM_WRITE : kind === "fetch" ? VM_EXEC : VM_READ | VM_WRITE | VM_EXEC)) !== 0;
+}
+
+/** One fault; the access is then tried again, and may fault anew. */
+function* faultFor(mm: MmStruct, address: number, kind: Kind): Task<number> {
+  if (!hasRight(mm, address, kind)) return VmFault.SIGSEGV;
+  return yield* mm.faultIn(address, FaultFlag.USER | (kind === "store" ? FaultFlag.WRITE : kind === "fetch" ? FaultFlag.INSTRUCTION : 0));
+}
+
+/** A page that is held: its bytes may be read and changed until `release`, whatever happens to the mapping. */
+export interface PinnedPage {
+  readonly memory: Memory;
+  readonly offsetBytes: number;
+  readonly data: Uint8Array;
+  release(): void;
+}
+
+/**
+ * Holds `count` pages from `address` on. A shared mapping never gets a copy: FOLL_FORCE writes into a private mapping only.
+ * @param flags FOLL_WRITE, FOLL_FORCE, FOLL_LONGTERM.
+ * @throws FsError EFAULT the page cannot be accessed so; EOPNOTSUPP a long-term pin of a file on persistent memory, whose truncation would wait for ever. Nothing is held then.
+ */
+export function* getUserPages(mm: MmStruct, address: number, count: number, flags: number): Task<PinnedPage[]> {
+  const pages: PinnedPage[] = [];
+  try {
+    for (let index = 0; index < count; index++) pages.push(yield* pinPage(mm, address - (address % PAGE_BYTES) + index * PAGE_BYTES, flags));
+  } catch (error) {
+    for (const page of pages) page.release();
+    throw error;
+  }
+  return pages;
+}
+
+function* pinPage(mm: MmStruct, address: number, flags: number): Task<PinnedPage> {
+  const isWrite = (flags & FOLL_WRITE) !== 0;
+  const vma = mm.vmas.find(address);
+  if (vma === undefined) throw new FsError("EFAULT");
+  if ((flags & FOLL_LONGTERM) !== 0 && vma.vm_ops?.isFsDax === true) throw new FsError("EOPNOTSUPP");
+  const isForced = (flags & FOLL_FORCE) !== 0;
+  if (isWrite && !vma.isWritable && !(isForced && vma.isCowMapping)) throw new FsError("EFAULT");
+  if (!isWrite && (vma.vm_flags & VM_READ) === 0 && !isForced) throw new FsError("EFAULT");
+  const code = yield* mm.faultIn(address, FaultFlag.REMOTE | (isWrite ? FaultFlag.WRITE : 0));
+  if (code !== 0) throw new FsError("EFAULT");
+  const leaf = mm.pageTables.find(address)!;
+  const { memory } = leaf;
+  const offsetBytes = leaf.offsetBytes + (address % leaf.lengthBytes);
+  memory.pin?.(offsetBytes);
+  return {
+    memory, offsetBytes, data: memory.data.subarray(offsetBytes, offsetBytes + PAGE_BYTES),
+    release: () => memory.unpin?.(offsetBytes),
+  };
+}
