@@ -340,6 +340,7 @@ export class Changes extends Operations {
     if (typeof target === "number") return this.file(target, syscall).f_inode;
     const { d_inode: inode } = yield* this.find(target, true, syscall);
     yield* checkPermission(inode, this.cred, MAY_READ);
+    inode.checkOpen(false);
     return inode;
   }
 

@@ -51,7 +51,7 @@ function pathOfUrl({ protocol, hostname, pathname }: UrlLike): string {
 export function pathBytes(path: unknown, name = "path"): Uint8Array {
   let bytes: Uint8Array;
   if (typeof path === "string") bytes = encode(path);
-  else if (path instanceof Uint8Array) bytes = path;
+  else if (path instanceof Uint8Array) bytes = new Uint8Array(path); // the caller may change his while we wait, and a Buffer is not sliced as other bytes are
   else if (isUrl(path)) bytes = encode(pathOfUrl(path));
   else throw argumentError("ERR_INVALID_ARG_TYPE", `The "${name}" argument must be of type string or an instance of Buffer or URL. Received ${path === null ? "null" : typeof path}`);
   if (bytes.includes(0)) throw argumentError("ERR_INVALID_ARG_VALUE", `The argument '${name}' must be a string, Uint8Array, or URL without null bytes.`);

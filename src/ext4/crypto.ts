@@ -11,6 +11,7 @@ const HASHES_BYTES = 8;
 const CIPHERTEXT_BYTES = 149;
 const SHA256_BYTES = 32;
 const LONG_BYTES = HASHES_BYTES + CIPHERTEXT_BYTES + SHA256_BYTES;
+const SHOWN_BYTES_MAX = (LONG_BYTES * 4) / 3;
 /** A block of the cipher: no name is stored in less (FSCRYPT_FNAME_MIN_MSG_LEN). */
 export const CIPHERTEXT_BYTES_MIN = 16;
 
@@ -39,7 +40,7 @@ export interface NoKeyName {
 
 /** Undefined: nothing is shown so. */
 export function parseNoKeyName(name: Uint8Array): NoKeyName | undefined {
-  const record = base64urlDecode(name);
+  const record = name.length > SHOWN_BYTES_MAX ? undefined : base64urlDecode(name);
   if (record === undefined || record.length <= HASHES_BYTES) return undefined;
   const isLong = record.length > HASHES_BYTES + CIPHERTEXT_BYTES;
   if (isLong && record.length !== LONG_BYTES) return undefined;

@@ -16,6 +16,7 @@ import { INODE_CREDITS } from "./file-write.js";
 import type { Ext4Inode } from "./inode.js";
 import { journalsData } from "./journaled-data.js";
 import { lookUpBlocks } from "./map.js";
+import { checkDataBlocks } from "./map-write.js";
 import { withSpaceRetry } from "./space.js";
 import type { Ext4 } from "./super.js";
 import { applyPieces, claimPiece, releaseClaims, type Piece } from "./writeback.js";
@@ -80,6 +81,7 @@ function* prepareStore(fs: Ext4, inode: Ext4Inode, offsetBytes: number, lengthBy
   try {
     const iomap = yield* iomapOf(fs, inode, offsetBytes, lengthBytes, true);
     if (iomap.lengthBytes < lengthBytes) return undefined;
+    if (iomap.type !== "hole") checkDataBlocks(fs, inode, iomap.addressBytes / fs.blockBytes, lengthBytes / fs.blockBytes);
     if (iomap.type !== "hole" && isHuge && !fs.daxDevice!.isAligned(iomap.addressBytes, lengthBytes)) return undefined;
     if (iomap.type === "mapped") {
       yield* stampFault(fs, inode);
@@ -157,6 +159,7 @@ export function* writeDax(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data:
 function* writeBlocks(fs: Ext4, inode: Ext4Inode, lblk: Lblk, countMax: number, offsetBytes: number, data: Uint8Array, pieces: Piece[]): Task<number> {
   const { blockBytes } = fs;
   const { state, pblk, count } = yield* lookUpBlocks(fs, inode, lblk, countMax);
+  if (state !== "hole") checkDataBlocks(fs, inode, pblk, count);
   if (state === "written") {
     storeInto(fs, lblk, pblk, count, offsetBytes, data, inode.i_size);
     return count;

@@ -7,10 +7,8 @@
  */
 import { CorruptionError } from "../format/corruption.js";
 import { ext4_dir_entry_2 } from "../format/dir-entry.js";
-import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
-import { ext4_super_block } from "../format/superblock.js";
+import { EXT4_ENCRYPT_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
-import { casefold } from "../lib/casefold.js";
 import { FsError } from "../lib/errno.js";
 import type { Ino } from "../lib/numbers.js";
 import { assertHeld } from "../sched/lockdep.js";
@@ -27,11 +25,9 @@ import { isIndexed, levelsMax } from "./htree.js";
 import { addInline, initInline, inlineIsEmpty, inlineParent, setInlineParent } from "./inline-dir-write.js";
 import type { Ext4Inode } from "./inode.js";
 import { initMap } from "./map-write.js";
-import { locateEntry, type EntryPlace } from "./namei.js";
+import { checkEncoding, locateEntry, type EntryPlace } from "./namei.js";
 import type { Ext4 } from "./super.js";
 
-/** s_encoding_flags: names that are not valid UTF-8 are refused. */
-const EXT4_ENC_STRICT_MODE_FL = 1;
 /** A new block of a directory: itself, two of its map, and a bitmap with its descriptor. */
 const APPEND_CREDITS = 5;
 
@@ -79,9 +75,7 @@ export function* addEntry(handle: Handle, fs: Ext4, dir: Ext4Inode, name: Uint8A
 
 function checkNewName(fs: Ext4, dir: Ext4Inode, name: Uint8Array): void {
   if ((dir.i_flags & EXT4_ENCRYPT_FL) !== 0) throw new FsError("ENOKEY");
-  if ((dir.i_flags & EXT4_CASEFOLD_FL) === 0) return;
-  const isStrict = (ext4_super_block.s_encoding_flags.get(fs.sb.view, 0) & EXT4_ENC_STRICT_MODE_FL) !== 0;
-  if (isStrict && casefold(name) === undefined) throw new FsError("EINVAL");
+  checkEncoding(fs, dir, name);
 }
 
 /** Into the first gap of any block. Who writes so into a directory with a tree, damaged or not understood, ends the tree. */

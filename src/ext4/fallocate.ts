@@ -1,12 +1,13 @@
 /**
  * fallocate: blocks are reserved, taken away, zeroed without being written, or moved. Source: ext4_fallocate, ext4_punch_hole, ext4_zero_range, ext4_collapse_range, ext4_insert_range (fs/ext4).
  */
-import { EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import { FsError } from "../lib/errno.js";
 import type { Lblk } from "../lib/numbers.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
 import { FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from "../vfs/inode.js";
+import { checkData } from "./file.js";
 import { INODE_CREDITS, reserveBlocks, sizeBytesMax, stampWrite, zeroTail } from "./file-write.js";
 import { growOut } from "./inline-write.js";
 import type { Ext4Inode } from "./inode.js";
@@ -24,7 +25,7 @@ interface ByteRange { readonly from: number; readonly end: number }
 
 /**
  * Requires: inode.i_rwsem(w). Takes: invalidate_lock(w), i_writeback, jbd2_handle, i_data_sem.
- * @throws FsError EINVAL, EFBIG; EOPNOTSUPP the file has no extents, or modes are mixed; ENOSPC nothing was changed.
+ * @throws FsError EINVAL, EFBIG; EOPNOTSUPP the file has no extents, or modes are mixed; ENOSPC nothing was changed; ENOKEY, EPERM its data is not to be changed.
  */
 export function* fallocate(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes: number, lengthBytes: number): Task<void> {
   assertHeld(inode.i_rwsem, "write");
@@ -67,7 +68,7 @@ function checkRequest(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes: num
   const isShift = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) !== 0;
   if (isShift && keepsSize) throw new FsError("EOPNOTSUPP");
   if (!inode.isRegular()) throw new FsError(inode.isDirectory() ? "EISDIR" : "ENODEV");
-  if ((inode.i_flags & EXT4_ENCRYPT_FL) !== 0 && isShift) throw new FsError("EOPNOTSUPP");
+  checkData(inode, true);
   if ((mode & FALLOC_FL_PUNCH_HOLE) === 0 && offsetBytes + lengthBytes > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
   if (!isShift) return;
   if (offsetBytes % fs.sb.clusterBytes !== 0 || lengthBytes % fs.sb.clusterBytes !== 0) throw new FsError("EINVAL");

@@ -2,7 +2,7 @@
  * Writing a regular file. A write goes into the page cache; where the file has no block yet, space is promised and chosen when the data is written back (delayed allocation), so that a file
  * written in small pieces lands in few extents. Files with journaled data write into the buffer cache, inside a handle. Source: fs/ext4/inode.c (ext4_da_write_begin), fs/ext4/file.c.
  */
-import { EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, EXT4_NDIR_BLOCKS } from "../format/inode.js";
 import { RO_COMPAT } from "../format/features.js";
 import { FsError } from "../lib/errno.js";
 import type { Lblk } from "../lib/numbers.js";
@@ -10,7 +10,7 @@ import type { AddressSpace, Folio } from "../mm/address-space.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
 import { writeDax, zeroDax } from "./dax.js";
-import { readFolio } from "./file.js";
+import { checkData, readFolio } from "./file.js";
 import { writeInline } from "./inline-write.js";
 import type { Ext4Inode } from "./inode.js";
 import { journalsData, writeJournaledData } from "./journaled-data.js";
@@ -23,23 +23,38 @@ import { writebackSome } from "./writeback.js";
 export const LARGE_FILE_BYTES = 2 ** 31;
 /** Credits of a handle that changes one inode and perhaps the superblock. */
 export const INODE_CREDITS = 3;
+const SECTOR_BYTES = 512;
 /** A write is cut into pieces of so many bytes, so that neither memory nor reservations pile up. */
 const PIECE_BYTES_MAX = 4 * 2 ** 20;
 /** Where nothing piles up, for a device's own pages, handles are what is to be saved. */
 const DAX_PIECE_BYTES_MAX = 64 * 2 ** 20;
 
-/** The largest size that the inode's map allows. */
+/** The largest size that the inode's map allows, and its count of blocks: without the feature huge_file that has 32 bits, for sectors. @kernel ext4_max_size, ext4_max_bitmap_size */
 export function sizeBytesMax(fs: Ext4, inode: Ext4Inode): number {
-  return fs.mapEnd(inode) * fs.blockBytes;
+  const mapEnd = fs.mapEnd(inode);
+  if (fs.sb.hasHugeFile) return mapEnd * fs.blockBytes;
+  const blocksMax = Math.floor((2 ** 32 - 1) / (fs.blockBytes / SECTOR_BYTES));
+  const isIndirect = (inode.i_flags & EXT4_EXTENTS_FL) === 0;
+  return (isIndirect ? indirectDataMax(mapEnd, blocksMax, fs.blockBytes / 4) : Math.min(mapEnd, blocksMax)) * fs.blockBytes;
+}
+
+/** How many blocks of data a file has that has at most `blocksMax` blocks with those of its map, which name `perBlock` blocks each. */
+function indirectDataMax(mapEnd: Lblk, blocksMax: number, perBlock: number): number {
+  if (mapEnd + 3 + 2 * perBlock + perBlock ** 2 <= blocksMax) return mapEnd;
+  const behindSingle = blocksMax - EXT4_NDIR_BLOCKS - perBlock;
+  if (behindSingle < perBlock ** 2) return blocksMax - 2 - Math.ceil(behindSingle / perBlock);
+  const behindDouble = behindSingle - perBlock ** 2;
+  return blocksMax - 3 - perBlock - Math.ceil(behindDouble / perBlock) - Math.ceil(behindDouble / perBlock ** 2);
 }
 
 /**
  * Writes all of `data`, or throws; what was written before an error stays, and the caller sees it in i_size.
  * Requires: inode.i_rwsem(w). Takes: jbd2_handle, i_data_sem.
- * @throws FsError ENOSPC nothing of the failing piece was written; EFBIG; EIO.
+ * @throws FsError ENOSPC nothing of the failing piece was written; EFBIG; EIO; ENOKEY, EPERM its data is not to be changed.
  */
 export function* writeData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
   assertHeld(inode.i_rwsem, "write");
+  checkData(inode, true);
   if (data.length === 0) return;
   if (offsetBytes + data.length > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
   for (let done = 0; done < data.length;) {

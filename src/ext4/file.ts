@@ -3,7 +3,7 @@
  * submitted at once. Holes and unwritten extents are zeroes. Source: fs/ext4/file.c, fs/ext4/readpage.c.
  */
 import type { Bio } from "../block/device.js";
-import { EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL, EXT4_VERITY_FL } from "../format/inode.js";
 import { FsError } from "../lib/errno.js";
 import type { Folio } from "../mm/address-space.js";
 import type { Task } from "../sched/task.js";
@@ -13,9 +13,19 @@ import { journalsData } from "./journaled-data.js";
 import { lookUpBlocks } from "./map.js";
 import type { Ext4 } from "./super.js";
 
-/** @throws FsError ENOKEY the file is encrypted; EIO; CorruptionError the map is damaged. */
-export function* readData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, into: Uint8Array): Task<number> {
+/**
+ * Whether a regular file's data can be had, or changed. Linux asks when the file is opened; whoever reads or writes asks again, as not everybody opens.
+ * @throws FsError ENOKEY the file is encrypted; EPERM it is under verity, which seals its data and size for good.
+ */
+export function checkData(inode: Ext4Inode, isWriting: boolean): void {
+  if (!inode.isRegular()) return;
   if ((inode.i_flags & EXT4_ENCRYPT_FL) !== 0) throw new FsError("ENOKEY", "the file is encrypted, and its key is not here");
+  if (isWriting && (inode.i_flags & EXT4_VERITY_FL) !== 0) throw new FsError("EPERM", "the file is sealed by verity");
+}
+
+/** @throws FsError ENOKEY; EIO; CorruptionError the map is damaged. */
+export function* readData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, into: Uint8Array): Task<number> {
+  checkData(inode, false);
   return yield* readBlocks(fs, inode, offsetBytes, into);
 }
 

@@ -32,7 +32,7 @@ import type { Iomap } from "../dax/iomap.js";
 import type { Vma } from "../mm/vma.js";
 import type { File } from "../vfs/file.js";
 import { iomapFault, iomapRead, isDaxFile } from "./dax.js";
-import { readData, readFolioAround } from "./file.js";
+import { checkData, readData, readFolioAround } from "./file.js";
 import { INODE_CREDITS, sizeBytesMax, writeData } from "./file-write.js";
 import { mmapFile } from "./mapped.js";
 import { listExtents } from "./map.js";
@@ -73,6 +73,8 @@ export class Ext4Inode extends Inode {
   /** Its place in the inode table, while it is in a transaction. */
   private table: { readonly buffer: BufferHead; readonly at: number } | undefined;
   private locks: InodeLocks | undefined;
+  /** Its data goes to disk with the next close. */
+  isFlushedOnClose = false;
   /** The operation that used it last, by number. [the filesystem] */
   lastUsed = 0;
   private mapping: AddressSpace | undefined;
@@ -175,6 +177,10 @@ export class Ext4Inode extends Inode {
     if (this.isSymlink() && (this.i_flags & EXT4_ENCRYPT_FL) !== 0) sizeBytes = (yield* this.readlink()).length;
     return { sizeBytes, blocks };
   }
+  override checkOpen(isWriting: boolean): void {
+    if (this.isRegular()) this.i_sb.checkNotShutdown();
+    checkData(this, isWriting);
+  }
   *lookup(name: Uint8Array): Task<Inode | undefined> {
     const ino = yield* findEntry(this.i_sb, this, name);
     return ino === undefined ? undefined : yield* this.i_sb.iget(ino);
@@ -186,6 +192,7 @@ export class Ext4Inode extends Inode {
     return yield* readTarget(this.i_sb, this);
   }
   *read(offsetBytes: number, into: Uint8Array): Task<number> {
+    this.i_sb.checkNotShutdown();
     return yield* readData(this.i_sb, this, offsetBytes, into);
   }
   *readFolio(index: number): Task<Folio> {
@@ -234,9 +241,11 @@ export class Ext4Inode extends Inode {
     return yield* isEmptyDirectory(this.i_sb, this);
   }
   *setattr(changes: AttributeChanges): Task<void> {
+    this.i_sb.checkChangeable();
     yield* setAttributes(this.i_sb, this, changes);
   }
   *setFlags(flags: number): Task<void> {
+    this.i_sb.checkChangeable();
     yield* setFlags(this.i_sb, this, flags);
   }
   *setxattr(name: Uint8Array, value: Uint8Array | undefined, flags: XattrFlags): Task<void> {
@@ -244,12 +253,15 @@ export class Ext4Inode extends Inode {
     yield* withSpaceRetry(fs, () => fs.change(xattrCredits(fs, value?.length ?? 0) + INODE_CREDITS, (handle) => setXattr(handle, fs, this, name, value, flags)));
   }
   *write(offsetBytes: number, data: Uint8Array): Task<void> {
+    this.i_sb.checkChangeable();
     yield* writeData(this.i_sb, this, offsetBytes, data);
   }
   *writeNew(data: Uint8Array, sizeBytes: number, times?: FileTimes): Task<void> {
+    this.i_sb.checkChangeable();
     yield* writeNewFile(this.i_sb, this, data, sizeBytes, times);
   }
   *fallocate(mode: number, offsetBytes: number, lengthBytes: number): Task<void> {
+    this.i_sb.checkChangeable();
     yield* fallocate(this.i_sb, this, mode, offsetBytes, lengthBytes);
   }
   *seek(offsetBytes: number, wanted: "data" | "hole"): Task<number> {
@@ -263,9 +275,16 @@ export class Ext4Inode extends Inode {
     if (!this.i_mapping.isDirty) this.i_mapping.drop();
   }
   *release(): Task<void> {
+    if (this.isFlushedOnClose && this.i_nlink > 0 && this.i_sb.writable?.journal.abortError === undefined) {
+      this.isFlushedOnClose = false;
+      yield* writebackInode(this.i_sb, this);
+    }
     if (this.i_count > 0) return;
-    if (this.i_nlink === 0 && this.i_sb.writable !== undefined) yield* deleteInode(this.i_sb, this);
-    else if (this.isDontCache) yield* this.i_sb.evict(this);
+    const { writable } = this.i_sb;
+    if (this.i_nlink === 0) {
+      // Nobody hears of an error here; after an abort the next mount deletes what has no name.
+      if (writable !== undefined && writable.journal.abortError === undefined) yield* deleteInode(this.i_sb, this);
+    } else if (this.isDontCache) yield* this.i_sb.evict(this);
   }
   *fiemap(lblk: Lblk, count: number, limit?: number): Task<FileExtent[]> {
     return hasMap(this.i_sb, this) ? yield* listExtents(this.i_sb, this, lblk, count, limit) : [];

@@ -15,6 +15,7 @@ import { LogJournal, type WritableJournalBlocks } from "../jbd2/log-journal.js";
 import { findLogEnd, recover, type RecoveryResult, type ReplayTarget } from "../jbd2/recovery.js";
 import { nextTid } from "../jbd2/tid.js";
 import { bytesEqual } from "../lib/bytes.js";
+import { FsError } from "../lib/errno.js";
 import type { LogBlk, Pblk, Tid } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
@@ -39,7 +40,7 @@ export interface Journal extends WritableJournalBlocks {
   readonly extents: readonly FileExtent[];
 }
 
-/** @throws UnsupportedFeatureError the journal is on another device, which was not given; CorruptionError. */
+/** @throws UnsupportedFeatureError the journal is on another device, which was not given, or is another filesystem's; FsError EINVAL that is no journal, EROFS; CorruptionError. */
 export function* openJournal(fs: Ext4): Task<Journal | undefined> {
   if (!fs.sb.hasJournal) return undefined;
   const ino = S.s_journal_inum.get(fs.sb.view, 0);
@@ -88,17 +89,18 @@ function requests(fs: Ext4, extents: readonly FileExtent[], op: "read" | "write"
 /** An external journal's blocks are numbered from the device's start; its superblock stands behind one of the filesystem's kind. */
 function* openJournalDevice(fs: Ext4, device: BlockDevice): Task<Journal> {
   const bytes = new Uint8Array(SUPERBLOCK_BYTES);
-  yield* readBytes(device, SUPERBLOCK_AT, bytes);
+  if (device.sizeBytes >= SUPERBLOCK_AT + SUPERBLOCK_BYTES) yield* readBytes(device, SUPERBLOCK_AT, bytes);
   const view = viewOf(bytes);
   const incompat = S.s_feature_incompat.get(view, 0);
   const isJournal = S.s_magic.get(view, 0) === EXT4_SUPER_MAGIC && (incompat & INCOMPAT.journal_dev) !== 0;
-  if (!isJournal) throw new CorruptionError("superblock-magic", { offset: SUPERBLOCK_AT, found: device.name, expected: "an external journal" });
+  if (!isJournal) throw new FsError("EINVAL", `${device.name} is no journal`);
   if (S.s_checksum.get(view, 0) !== 0 && fs.verifyChecksums && fs.sb.hasMetadataCsum && S.s_checksum.get(view, 0) !== superblockChecksum(bytes)) {
     throw new CorruptionError("superblock-checksum", { offset: SUPERBLOCK_AT, found: device.name });
   }
   if (!bytesEqual(S.s_uuid.get(view, 0), S.s_journal_uuid.get(fs.sb.view, 0))) {
     throw new UnsupportedFeatureError(["journal_dev"], `${device.name} is not this filesystem's journal: its uuid is another`);
   }
+  if (fs.options.readOnly === false && device.readOnly) throw new FsError("EROFS", `${device.name}, the journal, is open for reading only`);
   const journal: Journal = {
     blockBytes: fs.blockBytes, extents: [], tearsSectors: device.tearsSectors === true,
     lengthBlocks: Math.min(blocksCount(view, 0, false), Math.floor(device.sizeBytes / fs.blockBytes)),

@@ -9,7 +9,7 @@ import type { Task } from "../sched/task.js";
 import { clusterBlock, INODE_CREDITS, reserveBlocks } from "./file-write.js";
 import type { Ext4Inode } from "./inode.js";
 import { mapBlocks } from "./map.js";
-import { convertToWritten, insertMapping, mapCredits } from "./map-write.js";
+import { checkDataBlocks, convertToWritten, insertMapping, mapCredits } from "./map-write.js";
 import { withSpaceRetry } from "./space.js";
 import { keepPromise } from "./writeback.js";
 import type { Folio } from "../mm/address-space.js";
@@ -92,6 +92,7 @@ export function* writebackJournaled(fs: Ext4, inode: Ext4Inode, folios: readonly
 
 function* writeBlock(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: Lblk, inBlock: number, bytes: Uint8Array): Task<void> {
   const { state, pblk } = yield* mapBlocks(fs, inode, lblk, 1);
+  if (state !== "hole") checkDataBlocks(fs, inode, pblk, 1);
   const isWhole = bytes.length === fs.blockBytes;
   let block = pblk;
   if (state === "hole") block = yield* mapNewBlock(handle, fs, inode, lblk);

@@ -4,6 +4,7 @@
  * i_data_sem go for that: what they do is whole after each part, and the caller's i_rwsem and invalidate_lock keep others out of the range.
  * Source: fs/ext4/inode.c (ext4_map_blocks), fs/ext4/extents.c, fs/ext4/indirect.c.
  */
+import { CorruptionError } from "../format/corruption.js";
 import { initNode, nodeCapacity, type Extent } from "../format/extent.js";
 import { EXT4_EXTENTS_FL, I_BLOCK_AT, I_BLOCK_BYTES } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
@@ -46,6 +47,11 @@ export function* insertMapping(handle: Handle, fs: Ext4, inode: Ext4Inode, run: 
     if (run.unwritten) throw new FsError("EOPNOTSUPP", "the file has no extents");
     yield* insertIndirect(handle, fs, inode, run);
   }
+}
+
+/** Before data is written where a map says: a damaged one may point into the filesystem's own structures. @throws CorruptionError system-zone. @kernel check_block_validity */
+export function checkDataBlocks(fs: Ext4, inode: Ext4Inode, pblk: Pblk, count: number): void {
+  if (fs.allocator.isSystemZone(pblk, count)) throw new CorruptionError("system-zone", { ino: inode.i_ino, block: pblk, found: `${count} blocks` });
 }
 
 /** Data stands in all of an unwritten range: it is to be read from now on. @throws FsError ENOSPC the range is converted in part: what is missing can be tried again. */

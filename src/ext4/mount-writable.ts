@@ -41,9 +41,18 @@ function* writableState(fs: Ext4, journal: LogJournal | undefined): Task<Writabl
 }
 
 export function* mountWritable(dirty: Ext4): Task<Ext4> {
-  const { device, options, verifyChecksums } = dirty;
   checkWritable(dirty);
   yield* acquireMmp(dirty);
+  try {
+    return yield* recoverAndMount(dirty);
+  } catch (error) {
+    yield* releaseMmp(dirty); // nobody has it after all
+    throw error;
+  }
+}
+
+function* recoverAndMount(dirty: Ext4): Task<Ext4> {
+  const { device, options, verifyChecksums } = dirty;
   const recovery = yield* recoverOntoDevice(dirty);
   const fs = recovery === undefined ? dirty : new Ext4(device, yield* readSuperblock(device, verifyChecksums), options);
   fs.writable = yield* writableState(fs, options.isFresh === true ? undefined : yield* openLogJournal(fs));

@@ -3,6 +3,7 @@
  * An inode whose last name goes is put on the orphan list in the same handle and deleted when nobody holds it. Source: fs/ext4/namei.c.
  */
 import { RO_COMPAT } from "../format/features.js";
+import { EXT4_ENCRYPT_FL } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
@@ -155,10 +156,12 @@ export interface Place { readonly dir: Ext4Inode; readonly name: Uint8Array; rea
 export interface Target { readonly dir: Ext4Inode; readonly name: Uint8Array; readonly inode: Ext4Inode | undefined }
 
 /**
- * Gives `from`'s inode the name `to`; what had that name loses it. Requires: i_rwsem(w) of both directories and of what is replaced; the caller has checked types, emptiness and loops.
- * @param whiteout leaves a character device 0:0 under the old name, as overlay filesystems ask for. @throws FsError ENOSPC, EMLINK.
+ * Gives `from`'s inode the name `to`; what had that name loses it. Requires: i_rwsem(w) of both directories and of what is replaced; the caller has checked types and loops.
+ * @param whiteout leaves a character device 0:0 under the old name, as overlay filesystems ask for. @throws FsError ENOTEMPTY, ENOSPC, EMLINK, ENOKEY.
  */
 export function* renameEntry(fs: Ext4, from: Place, to: Target, whiteout: NewInode | undefined): Task<void> {
+  checkKeys(from.dir, to.dir);
+  if (to.inode?.isDirectory() === true && !(yield* to.inode.isEmpty())) throw new FsError("ENOTEMPTY");
   const isMoved = from.inode.isDirectory() && from.dir !== to.dir;
   if (isMoved && to.inode === undefined) checkSubdirectory(fs, to.dir);
   // Data that replaces a file must not come after the name: an empty file would be there after a crash.
@@ -188,19 +191,29 @@ export function* renameEntry(fs: Ext4, from: Place, to: Target, whiteout: NewIno
   });
 }
 
-/** Two names change what they lead to. Requires: as renameEntry. */
+/** Without the key names in an encrypted directory can be removed, but not given to anything, nor taken along. @throws FsError ENOKEY. */
+function checkKeys(...dirs: readonly Ext4Inode[]): void {
+  if (dirs.some((dir) => (dir.i_flags & EXT4_ENCRYPT_FL) !== 0)) throw new FsError("ENOKEY");
+}
+
+/** Two names change what they lead to. Requires: as renameEntry. @throws FsError ENOKEY, EMLINK. */
 export function* exchangeEntries(fs: Ext4, a: Place, b: Place): Task<void> {
+  checkKeys(a.dir, b.dir);
+  // Where a directory changes places with what is none, one parent loses a subdirectory, and the other gets it.
+  const isMoved = a.dir !== b.dir && a.inode.isDirectory() !== b.inode.isDirectory();
+  const [loser, gainer] = a.inode.isDirectory() ? [a.dir, b.dir] : [b.dir, a.dir];
+  if (isMoved) checkSubdirectory(fs, gainer);
   yield* fs.change(directoryCredits(fs) * 2 + OTHER_INODES_CREDITS, function* (handle) {
     yield* replaceEntry(handle, fs, a.dir, a.name, b.inode.i_ino, b.inode.i_mode);
     yield* replaceEntry(handle, fs, b.dir, b.name, a.inode.i_ino, a.inode.i_mode);
     for (const [{ inode, dir: oldDir }, { dir: newDir }] of [[a, b], [b, a]] as const) {
-      if (inode.isDirectory() && oldDir !== newDir) {
-        yield* setParent(handle, fs, inode, newDir.i_ino);
-        removeSubdirectory(oldDir);
-        addSubdirectory(fs, newDir);
-      }
+      if (inode.isDirectory() && oldDir !== newDir) yield* setParent(handle, fs, inode, newDir.i_ino);
       inode.i_ctime = fs.now();
       yield* inode.markDirty(handle);
+    }
+    if (isMoved) {
+      removeSubdirectory(loser);
+      addSubdirectory(fs, gainer);
     }
     yield* stampDirectory(handle, fs, a.dir);
     yield* stampDirectory(handle, fs, b.dir);

@@ -6,10 +6,13 @@ import type { BufferHead } from "../block/buffer-cache.js";
 import { CorruptionError } from "../format/corruption.js";
 import { ext4_dir_entry_2, recLenFromDisk, HEAD_BYTES } from "../format/dir-entry.js";
 import { EXT4_CASEFOLD_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
+import { ext4_super_block } from "../format/superblock.js";
 import { bytesEqual } from "../lib/bytes.js";
 import { casefold, foldsTo } from "../lib/casefold.js";
 import { dirHash } from "../lib/dir-hash.js";
+import { FsError } from "../lib/errno.js";
 import type { Ino, Lblk } from "../lib/numbers.js";
+import { isValidUtf8 } from "../lib/utf8.js";
 import type { Task } from "../sched/task.js";
 import { parseNoKeyName, standsFor, type NoKeyName } from "./crypto.js";
 import { blocksOf, entryName, hasStoredHash, readDirBlock, readNextDirBlock, walkEntries, type DirBlock } from "./dir.js";
@@ -17,6 +20,9 @@ import { descend, filingHash, isIndexed, leafOf, nextLeaf, type HashOf } from ".
 import { inlineAreas } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
 import type { Ext4 } from "./super.js";
+
+/** s_encoding_flags: names that are not valid UTF-8 are refused. */
+const EXT4_ENC_STRICT_MODE_FL = 1;
 
 /** Where an entry stands: in a block of the directory, or, with `buffer` undefined, in its inode. */
 export interface EntryPlace {
@@ -85,8 +91,15 @@ function wantedName(fs: Ext4, dir: Ext4Inode, name: Uint8Array): { search: Searc
   }
   const hashOf: HashOf = (version) => filingHash(fs, dir, version, name);
   if ((dir.i_flags & EXT4_CASEFOLD_FL) === 0) return { search: (view, from, end) => searchExact(fs, view, from, end, name), hashOf };
+  checkEncoding(fs, dir, name);
   const folded = casefold(name);
   return { search: searcher(fs, (stored) => bytesEqual(stored, name) || (folded !== undefined && foldsTo(stored, folded))), hashOf };
+}
+
+/** Where the filesystem is strict, names of a casefolded directory must be UTF-8: others are not even looked for (generic_ci_d_hash). @throws FsError EINVAL. */
+export function checkEncoding(fs: Ext4, dir: Ext4Inode, name: Uint8Array): void {
+  if ((dir.i_flags & EXT4_CASEFOLD_FL) === 0 || (ext4_super_block.s_encoding_flags.get(fs.sb.view, 0) & EXT4_ENC_STRICT_MODE_FL) === 0) return;
+  if (!isValidUtf8(name)) throw new FsError("EINVAL", "the directory's names are UTF-8, and this is not");
 }
 
 /** What is known of a shown name but in part, or filed by a keyed hash, is looked for under the hash that it was shown with. */

@@ -2,12 +2,13 @@
  * Making an inode: a number, a record of its own, and what it takes from its directory. Source: __ext4_new_inode (fs/ext4/ialloc.c).
  */
 import {
-  encodeDevice, EXT4_CASEFOLD_FL, EXT4_COMPR_FL, EXT4_COMPRBLK_FL, EXT4_DAX_FL, EXT4_DIRSYNC_FL, EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, EXT4_JOURNAL_DATA_FL, EXT4_NOATIME_FL, EXT4_NOCOMPR_FL,
+  encodeDevice, EXT4_CASEFOLD_FL, EXT4_COMPR_FL, EXT4_COMPRBLK_FL, EXT4_DAX_FL, EXT4_DIRSYNC_FL, EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, EXT4_JOURNAL_DATA_FL, EXT4_NOATIME_FL, EXT4_NOCOMPR_FL,
   EXT4_NODUMP_FL, EXT4_NOTAIL_FL, EXT4_PROJINHERIT_FL, EXT4_SECRM_FL, EXT4_SYNC_FL, EXT4_TOPDIR_FL, EXT4_UNRM_FL, ext4_inode, EXT4_GOOD_OLD_INODE_BYTES
 } from "../format/inode.js";
 import { INCOMPAT } from "../format/features.js";
 import { ext4_super_block as S } from "../format/superblock.js";
 import type { Handle } from "../jbd2/handle.js";
+import { FsError } from "../lib/errno.js";
 import { viewOf } from "../lib/view.js";
 import type { Task } from "../sched/task.js";
 import { S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT, S_IFREG, S_ISGID, type NewInode } from "../vfs/inode.js";
@@ -25,9 +26,10 @@ const EXTRA_BYTES = ext4_inode.$.size - EXT4_GOOD_OLD_INODE_BYTES;
 
 /**
  * A new inode in core, without a name, its links counted as 0. The caller gives it the ACL that it inherits, link count and content, and calls markDirty.
- * @throws FsError ENOSPC.
+ * @throws FsError ENOSPC; ENOKEY the directory is encrypted, and so would be what is in it.
  */
 export function* newInode(handle: Handle, fs: Ext4, dir: Ext4Inode, wanted: NewInode): Task<Ext4Inode> {
+  if ((dir.i_flags & EXT4_ENCRYPT_FL) !== 0) throw new FsError("ENOKEY");
   const ino = yield* fs.inodeAllocator.allocate(handle, dir, wanted.mode);
   const raw = new Uint8Array(fs.sb.inodeBytes);
   const view = viewOf(raw);

@@ -166,6 +166,12 @@ export class Ext4 implements SuperBlock {
     if (this.isShutdown) throw new FsError("EIO", "the filesystem was shut down");
   }
 
+  /** What can be known before anything is touched in memory. @throws FsError EIO it was shut down; EROFS it may only be read, or its journal is aborted. */
+  checkChangeable(): void {
+    this.checkNotShutdown();
+    this.journal.checkUsable();
+  }
+
   /** Stops all changes. @param how EXT4_GOING_FLAGS: 0 and 1 write first what is in memory, 2 does not. @kernel ext4_shutdown */
   *shutdown(how: number): Task<void> {
     if (this.isShutdown) return;
@@ -231,6 +237,7 @@ export class Ext4 implements SuperBlock {
    * reach the disk: the journal is aborted, and the filesystem stays as the last commit left it.
    */
   *change<T>(credits: number, work: (handle: Handle) => Task<T>, type: HandleType = "MISC"): Task<T> {
+    this.checkNotShutdown();
     const handle = yield* this.journal.start(credits);
     if (this.journal.hasLog) this.events?.listener?.("jbd2:jbd2_handle_start", { type, credits, tid: handle.transaction.t_tid });
     try {

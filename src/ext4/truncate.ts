@@ -11,7 +11,7 @@ import { unmapMappingPages } from "../mm/rmap.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
 import { zeroDax } from "./dax.js";
-import { readFolio } from "./file.js";
+import { checkData, readFolio } from "./file.js";
 import { INODE_CREDITS, sizeBytesMax, stampWrite, zeroTail } from "./file-write.js";
 import { resizeInline } from "./inline-write.js";
 import { hasMap, type Ext4Inode } from "./inode.js";
@@ -29,10 +29,11 @@ export const FREE_CREDITS = 16;
 
 /**
  * Sets a regular file's size. Requires: inode.i_rwsem(w). Takes: invalidate_lock(w), i_writeback, jbd2_handle, i_data_sem.
- * @throws FsError EFBIG, EINVAL, ENOSPC (inline data that must grow out), EIO.
+ * @throws FsError EFBIG, EINVAL, ENOSPC (inline data that must grow out), EIO; ENOKEY, EPERM its data is not to be changed.
  */
 export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   assertHeld(inode.i_rwsem, "write");
+  checkData(inode, true);
   if (sizeBytes > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* resizeInline(fs, inode, sizeBytes))) return;
   const isLonger = sizeBytes > inode.i_size;
@@ -67,6 +68,8 @@ function* grow(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
 function* shrink(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   if (journalsData(fs, inode)) yield* zeroJournaledTail(fs, inode, sizeBytes);
   else yield* zeroTail(fs, inode, sizeBytes);
+  // Who replaces a file's content so, and closes it, expects the new one or the old after a crash, not none (auto_da_alloc).
+  if (sizeBytes === 0 && inode.i_size > 0) inode.isFlushedOnClose = true;
   inode.i_size = sizeBytes;
   dropPages(fs, inode, sizeBytes, Infinity);
   yield* fs.change(INODE_CREDITS + ORPHAN_CREDITS + FREE_CREDITS + mapCredits(fs, inode), function* (handle) {

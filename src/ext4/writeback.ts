@@ -11,7 +11,7 @@ import { clusterBlock, INODE_CREDITS } from "./file-write.js";
 import type { Ext4Inode } from "./inode.js";
 import { journalsData, writebackJournaled } from "./journaled-data.js";
 import { mapBlocks } from "./map.js";
-import { convertToWritten, insertMapping, lastMappedLblk, mapCredits } from "./map-write.js";
+import { checkDataBlocks, convertToWritten, insertMapping, lastMappedLblk, mapCredits } from "./map-write.js";
 import type { BlockRun } from "./mballoc.js";
 import type { Ext4, HandleType } from "./super.js";
 import { withSpaceRetry } from "./space.js";
@@ -124,6 +124,7 @@ function* planRun(fs: Ext4, inode: Ext4Inode, run: DirtyRun, bios: Bio[], pieces
     const lblk = run.lblk + done;
     const { state, pblk, count } = yield* mapBlocks(fs, inode, lblk, run.count - done);
     const piece = state === "hole" ? yield* claimPiece(fs, inode, lblk, count, pieces) : { lblk, pblk, count, kind: "convert" as const, claimed: undefined };
+    if (state !== "hole") checkDataBlocks(fs, inode, piece.pblk, piece.count);
     if (state !== "written") pieces.push(piece);
     addWrites(fs, bios, piece.pblk, run.data.slice(done, done + piece.count));
     done += piece.count;

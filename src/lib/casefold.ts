@@ -92,7 +92,7 @@ const lowerCase = (char: number): number => (char >= 0x41 && char <= 0x5a ? char
 
 /** Most names are ASCII, of which only capitals change; undefined: this one is not. */
 function foldAscii(name: Uint8Array): Uint8Array | undefined {
-  const folded = name.slice();
+  const folded = new Uint8Array(name); // a Buffer's slice would be the name itself
   for (let at = 0; at < folded.length; at++) {
     const char = folded[at]!;
     if (char >= 0x80) return undefined;

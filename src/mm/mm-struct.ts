@@ -67,7 +67,7 @@ export class MmStruct {
     const isAnonymous = (flags & C.MAP_ANONYMOUS) !== 0;
     if (!isAnonymous && file === undefined) throw new FsError("EBADF");
     if (!isAnonymous && offsetBytes / PAGE_BYTES + length / PAGE_BYTES > FILE_PAGES_MAX) throw new FsError("EOVERFLOW");
-    const start = this.placeFor(address, length, flags, isAnonymous ? undefined : offsetBytes);
+    const start = this.placeFor(address, length, flags, offsetBytes, isAnonymous ? undefined : file);
     const vmFlags = isAnonymous ? anonymousFlags(prot, flags) : fileFlags(prot, flags, file!);
     if ((flags & C.MAP_FIXED) !== 0) yield* this.unmap(start, start + length);
     const vma = new Vma(this, start, start + length, vmFlags, isAnonymous ? 0 : offsetBytes / PAGE_BYTES, isAnonymous ? undefined : file);
@@ -79,7 +79,7 @@ export class MmStruct {
     return vma;
   }
 
-  private placeFor(address: number | undefined, length: number, flags: number, offsetBytes: number | undefined): number {
+  private placeFor(address: number | undefined, length: number, flags: number, offsetBytes: number, file: MappableFile | undefined): number {
     const isFixed = (flags & (C.MAP_FIXED | C.MAP_FIXED_NOREPLACE)) !== 0;
     if (isFixed) {
       if (address === undefined || address % PAGE_BYTES !== 0) throw new FsError("EINVAL");
@@ -90,8 +90,9 @@ export class MmStruct {
     const wish = roundUp(address ?? 0);
     if (wish > 0 && wish + length <= ADDRESS_END && this.vmas.overlapping(wish, wish + length).length === 0) return wish;
     // Addresses that agree with the file modulo 2 MiB are what makes huge entries possible (thp_get_unmapped_area).
-    if (offsetBytes === undefined || length < PMD_BYTES) return this.vmas.findRoom(length, PAGE_BYTES, 0);
-    return this.vmas.findRoom(length, PMD_BYTES, offsetBytes % PMD_BYTES);
+    const alignBytes = file?.mapAlignBytes ?? PMD_BYTES;
+    if (file === undefined || length < alignBytes) return this.vmas.findRoom(length, PAGE_BYTES, 0);
+    return this.vmas.findRoom(length, alignBytes, offsetBytes % alignBytes);
   }
 
   /** @throws FsError EINVAL. */
@@ -189,7 +190,7 @@ export class MmStruct {
     const isCopy = oldLength === 0;
     const moved = isCopy ? whole : this.vmas.isolate(address, address + oldLength)[0]!;
     const pgoff = moved.vm_pgoff + (address - moved.vm_start) / PAGE_BYTES;
-    const start = target ?? this.placeFor(undefined, newLength, 0, moved.vm_file === undefined ? undefined : pgoff * PAGE_BYTES);
+    const start = target ?? this.placeFor(undefined, newLength, 0, pgoff * PAGE_BYTES, moved.vm_file);
     const vma = new Vma(this, start, start + newLength, moved.vm_flags, pgoff, moved.vm_file);
     vma.vm_ops = moved.vm_ops;
     this.vmas.insert(vma);

@@ -17,6 +17,8 @@ export interface MappableFile {
   /** Whether the inode is append-only, and whether nothing of its filesystem may be executed. */
   readonly isAppendOnly: boolean;
   readonly isNoExec?: boolean;
+  /** Where the kernel chooses the address, it agrees with the place in the file modulo this. Default 2 MiB. */
+  readonly mapAlignBytes?: number;
   /** Gives the mapping its operations, as they are for good. Called with mmap_lock held. @throws FsError EOPNOTSUPP MAP_SYNC, EIO, ENODEV it cannot be mapped. */
   mmap(vma: Vma): Task<void>;
   /** What msync does to bytes from .. end - 1. */

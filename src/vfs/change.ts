@@ -143,7 +143,6 @@ function* renameLocked(from: LastName, to: LastName, flags: number, cred: Creden
     if (isExchange) checkProject(oldDir, target!);
     yield* withVictims(inode, target, function* () {
       if (isExchange) return yield* oldDir.exchange(from.name, inode, newDir, to.name, target!);
-      if (target?.isDirectory() === true && !(yield* target.isEmpty())) throw new FsError("ENOTEMPTY");
       const whiteout: NewInode | undefined = (flags & RENAME_WHITEOUT) === 0 ? undefined : { mode: S_IFCHR, umask: 0, uid: cred.uid, gid: cred.gid, rdev: { major: 0, minor: 0 } };
       yield* oldDir.rename(from.name, inode, newDir, to.name, target, whiteout);
     });

@@ -146,6 +146,8 @@ export abstract class Inode {
   *getattr(): Task<{ sizeBytes: number; blocks: number }> {
     return { sizeBytes: this.i_size, blocks: this.i_blocks };
   }
+  /** Called when a file is opened for its data. @throws FsError ENOKEY it is encrypted; EPERM it is to be written, and its content is sealed for good; EIO the filesystem was shut down. */
+  checkOpen(_isWriting: boolean): void {}
   /** Finds `name` in this directory; undefined: there is none. "." and ".." are the path walk's business. */
   abstract lookup(name: Uint8Array): Task<Inode | undefined>;
   /** Gives the directory's entries, "." and ".." included, to the context's actor until it says stop or the end is reached. */
@@ -169,7 +171,7 @@ export abstract class Inode {
   abstract link(name: Uint8Array, inode: Inode): Task<void>;
   /** Takes a name away, of a directory if that is empty. Requires: i_rwsem(w) of this directory and of the inode. */
   abstract unlink(name: Uint8Array, inode: Inode): Task<void>;
-  /** Gives what has `name` here the name `newName` in `newDir`, where `replaced` loses it. Requires: i_rwsem(w) of both directories and of what is replaced. */
+  /** Gives what has `name` here the name `newName` in `newDir`, where `replaced` loses it. Requires: i_rwsem(w) of both directories and of what is replaced. @throws FsError ENOTEMPTY. */
   abstract rename(name: Uint8Array, inode: Inode, newDir: Inode, newName: Uint8Array, replaced: Inode | undefined, whiteout: NewInode | undefined): Task<void>;
   abstract exchange(name: Uint8Array, inode: Inode, newDir: Inode, newName: Uint8Array, newInode: Inode): Task<void>;
   abstract isEmpty(): Task<boolean>;

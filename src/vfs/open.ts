@@ -29,7 +29,7 @@ export function newInode({ cred: { uid, gid, umask } }: Walker, type: number, mo
   return { mode: type | (mode & (type === S_IFDIR ? 0o1777 : 0o7777)), umask, uid, gid };
 }
 
-/** @throws FsError ENOENT, EEXIST, EISDIR, ENOTDIR, ELOOP, ENXIO, EINVAL, EACCES, EPERM, EROFS, ETXTBSY, ENOSPC … */
+/** @throws FsError ENOENT, EEXIST, EISDIR, ENOTDIR, ELOOP, ENXIO, EINVAL, EACCES, EPERM, EROFS, ETXTBSY, ENOSPC, ENOKEY … */
 export function* openFile(walker: Walker, path: Uint8Array, flags: number, mode: number): Task<File> {
   if ((flags & O_TMPFILE) === O_TMPFILE) return yield* openNameless(walker, path, flags, mode);
   const made = (flags & O_CREAT) === 0 ? undefined : yield* createUnlessThere(walker, path, flags, mode);
@@ -98,6 +98,7 @@ function* checkOpen(inode: Inode, flags: number, cred: Credentials): Task<void> 
   if (access !== O_RDONLY) inode.i_sb.checkWritable();
   yield* checkPermission(inode, cred, access === O_RDONLY ? MAY_READ : access === O_WRONLY ? MAY_WRITE : MAY_READ | MAY_WRITE);
   if (isAppendOnly(inode) && access !== O_RDONLY && ((flags & O_APPEND) === 0 || (flags & O_TRUNC) !== 0)) throw new FsError("EPERM");
+  inode.checkOpen(access !== O_RDONLY);
 }
 
 function* truncateOpened(file: File): Task<void> {

@@ -2,7 +2,7 @@
 import { expect, test } from "vitest";
 import { EXCEPTIONS } from "./exceptions.js";
 import { replay, type RecordDifferences } from "./replay.js";
-import { readTrace, traceNames } from "./traces.js";
+import { scenarioNames, traceNames } from "./traces.js";
 
 /** What is not allowed to differ, as text; and which exceptions were needed. */
 function unexplained(name: string, differing: readonly RecordDifferences[]): { readonly lines: string[]; readonly used: ReadonlySet<string> } {
@@ -33,7 +33,7 @@ test("exceptions name scenarios that are there", () => {
   expect(Object.keys(EXCEPTIONS).filter((name) => !traceNames.includes(name))).toEqual([]);
 });
 
-test("traces have a record for each operation, and there are as many as were delivered", () => {
-  expect(traceNames.length).toBe(67);
-  for (const name of traceNames) expect(new Set(readTrace(name).records.map(({ i }) => i)).size).toBe(readTrace(name).records.length);
+test("each trace is of a scenario that can be recorded again", () => {
+  expect(traceNames.length).toBeGreaterThanOrEqual(67);
+  expect(traceNames.filter((name) => !scenarioNames.includes(name))).toEqual([]);
 });

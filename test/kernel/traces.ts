@@ -66,6 +66,8 @@ const SCENARIOS = new URL("../../tools/kernel-recorder/scenarios/", import.meta.
 
 export const traceNames: readonly string[] = readdirSync(TRACES).map((file) => file.replace(".jsonl.gz", "")).sort();
 
+export const scenarioNames: readonly string[] = readdirSync(SCENARIOS).map((file) => file.replace(".jsonl", "")).sort();
+
 export function readTrace(name: string): Trace {
   const lines = gunzipSync(readFileSync(new URL(`${name}.jsonl.gz`, TRACES))).toString().trim().split("\n").map((line) => JSON.parse(line) as Record<string, unknown>);
   const final = lines.at(-1) as { fsck: number; fsck_after_replay?: number };

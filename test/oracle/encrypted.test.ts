@@ -2,16 +2,17 @@
  * Encrypted directories without their key: Linux makes them, has the key taken away, and says what is left to see. We must list the same encoded names, find the same inodes by them, show the same
  * attributes and links, and refuse the same reads and writes.
  */
+import { createHash } from "node:crypto";
 import * as host from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Ext4, type FsError, type Volume } from "../../src/platform/node/index.js";
-import { attempt, canMount, mountImage, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
+import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
 import { linuxTree, ourTree, treeDifferences, type Node, type Tree } from "../support/tree.js";
 
 const script = new URL("../support/fscrypt.py", import.meta.url).pathname;
 
-function makeImage(args: readonly string[], sizeMib = 96): string {
+function makeImage(args: readonly string[], sizeMib = 48): string {
   const image = join(temporaryFolder(), "disk.img");
   run("mke2fs", ["-q", "-F", "-t", "ext4", ...args, image, `${sizeMib}M`]);
   return image;
@@ -37,24 +38,24 @@ const isDirectory = (node: Node): boolean => (node.mode & 0o170000n) === 0o04000
 
 describe.runIf(canEncrypt)("what is seen without the key", () => {
   test.each<[string, string[], number, string[]?]>([
-    ["1 KiB blocks: hash trees of two levels", ["-O", "encrypt", "-b", "1024"], 5000],
-    ["4 KiB blocks", ["-O", "encrypt", "-b", "4096"], 1000],
-    ["without dir_index: no hashes", ["-O", "encrypt,^dir_index", "-b", "1024"], 1000],
-    ["legacy hash", ["-O", "encrypt", "-b", "1024"], 500, ["-E", "hash_alg=legacy"]],
-    ["TEA hash", ["-O", "encrypt", "-b", "1024"], 500, ["-E", "hash_alg=tea"]],
-    ["inline_data", ["-O", "encrypt,inline_data", "-I", "512", "-b", "1024"], 500],
-    ["128-byte inodes: the context in a block of its own", ["-O", "encrypt,^metadata_csum", "-I", "128", "-b", "1024"], 500],
-    ["without extents and filetype", ["-O", "encrypt,^extent,^64bit,^filetype,^metadata_csum", "-b", "1024"], 500],
+    ["1 KiB blocks: hash trees of two levels", ["-O", "encrypt", "-b", "1024"], 3000],
+    ["4 KiB blocks", ["-O", "encrypt", "-b", "4096"], 500],
+    ["without dir_index: no hashes", ["-O", "encrypt,^dir_index", "-b", "1024"], 200],
+    ["legacy hash", ["-O", "encrypt", "-b", "1024"], 200, ["-E", "hash_alg=legacy"]],
+    ["TEA hash", ["-O", "encrypt", "-b", "1024"], 200, ["-E", "hash_alg=tea"]],
+    ["inline_data", ["-O", "encrypt,inline_data", "-I", "512", "-b", "1024"], 200],
+    ["128-byte inodes: the context in a block of its own", ["-O", "encrypt,^metadata_csum", "-I", "128", "-b", "1024"], 200],
+    ["without extents and filetype", ["-O", "encrypt,^extent,^64bit,^filetype,^metadata_csum", "-b", "1024"], 200],
   ])("%s", (_name, args, count, tune) => {
     const image = makeImage(args);
     if (tune !== undefined) run("tune2fs", [...tune, image]);
     const taken = withMount(image, "noatime", (mountPoint) => {
       run("python3", [script, "fill", mountPoint, String(count)]);
       run("python3", [script, "lock", mountPoint]);
-      return keylessTree(mountPoint);
+      return host.readdirSync(mountPoint, { recursive: true }).sort();
     })!;
     const theirs = withMount(image, "ro,noatime", keylessTree)!;
-    expect(treeDifferences(taken, theirs), "the key taken away, and never there").toEqual([]);
+    expect(taken, "the key taken away, and never there").toEqual([...theirs.keys()].slice(1).map((path) => path.slice(1)).sort());
     expect(attempt("e2fsck", ["-fn", image]).status).toBe(0);
 
     const volume = Ext4.openSync(image);
@@ -134,9 +135,127 @@ interface Door {
     | "utimesSync" | "copyFileSync" | "readdirSync" | "lstatSync" | "mkdtempSync" | "readFileSync" | "accessSync">;
 }
 
+/**
+ * No kernel here has both, so the directory is written by hand, as the headers say (struct ext4_dir_entry_hash): behind each name, at the next multiple of 4, stand the hash and the minor hash that only
+ * the key's holder can compute. e2fsck is the judge of the layout; the shown names are computed from the rule once more.
+ */
+describe.runIf(canEncrypt)("names that are encrypted and casefolded", () => {
+  test("are shown with their stored hash, and found by it", () => {
+    const image = makeImage(["-O", "encrypt,^metadata_csum", "-b", "1024"], 16);
+    withMount(image, "rw", (mountPoint) => run("python3", [script, "fill", mountPoint, "0"]));
+    const debugfs = (...requests: string[]): string => run("debugfs", ["-w", "-f", "-", image], { input: requests.join("\n") });
+    const block = Number(/^\d+ *$/m.exec(debugfs("blocks /few"))![0]);
+    const fd = host.openSync(image, "r+");
+    const before = Buffer.alloc(1024);
+    host.readSync(fd, before, 0, 1024, block * 1024);
+    const after = Buffer.alloc(1024);
+    const expected = new Map<string, number>();
+    let to = 0;
+    let last = 0;
+    for (let from = 0; from < 1024; from += before.readUInt16LE(from + 4)) {
+      const [ino, nameBytes] = [before.readUInt32LE(from), before[from + 6]!];
+      const isDots = from < 24;
+      const nameEnd = (8 + nameBytes + 3) & ~3;
+      const entryBytes = nameEnd + (isDots ? 0 : 8);
+      before.copy(after, to, from, from + 8 + nameBytes);
+      after.writeUInt16LE(entryBytes, to + 4);
+      if (!isDots) {
+        const hashes = Buffer.alloc(8);
+        hashes.writeUInt32LE(0x1000_0000 * expected.size + 2, 0);
+        hashes.writeUInt32LE(0xfedc_0000 + to, 4);
+        hashes.copy(after, to + nameEnd);
+        const name = before.subarray(from + 8, from + 8 + nameBytes);
+        const rest = name.length > 149 ? createHash("sha256").update(name.subarray(149)).digest() : Buffer.alloc(0);
+        expected.set(Buffer.concat([hashes, name.subarray(0, 149), rest]).toString("base64url"), ino);
+      }
+      last = to;
+      to += entryBytes;
+    }
+    after.writeUInt16LE(1024 - last, last + 4);
+    host.writeSync(fd, after, 0, 1024, block * 1024);
+    host.closeSync(fd);
+    run("tune2fs", ["-E", "encoding=utf8", "-O", "casefold", image]);
+    debugfs("sif /few flags 0x40080800");
+    expect(attempt("e2fsck", ["-fn", image]).stdout).not.toMatch(/Directory inode|Entry '/);
+
+    const volume = Ext4.openSync(image);
+    expect(expected.size).toBe(4);
+    expect(volume.readdirSync("/few")).toEqual([...expected.keys()].sort());
+    for (const [name, ino] of expected) expect(volume.lstatSync(`/few/${name}`).ino).toBe(ino);
+    volume.closeSync();
+  });
+});
+
+type Change = [string, (door: Door) => unknown];
+/** Paths of one thing of each kind, as they are shown without the key. */
+type Paths = Readonly<Record<string, string>>;
+
+const REFUSED = (paths: Paths): Change[] => [
+  ["open for reading", ({ fs, at }) => fs.closeSync(fs.openSync(at(paths.file!), "r"))],
+  ["read an empty file", ({ fs, at }) => fs.readFileSync(at(paths.empty!))],
+  ["open for writing", ({ fs, at }) => fs.closeSync(fs.openSync(at(paths.file!), "r+"))],
+  ["overwrite", ({ fs, at }) => fs.writeFileSync(at(paths.file!), "new")],
+  ["overwrite an empty file", ({ fs, at }) => fs.writeFileSync(at(paths.empty!), "new")],
+  ["append", ({ fs, at }) => fs.appendFileSync(at(paths.file!), "new")],
+  ["truncate", ({ fs, at }) => fs.truncateSync(at(paths.file!), 0)],
+  ["truncate a long name's file", ({ fs, at }) => fs.truncateSync(at(paths.long!), 1)],
+  ["create", ({ fs, at }) => fs.writeFileSync(at("/pad8/new"), "new")],
+  ["create under an encoded name", ({ fs, at }) => fs.writeFileSync(at(`/pad8/${Buffer.alloc(24).toString("base64url")}`), "new")],
+  ["create exclusively what is there", ({ fs, at }) => fs.writeFileSync(at(paths.file!), "new", { flag: "wx" })],
+  ["create a nameless file", ({ fs, at }) => fs.closeSync(fs.openSync(at("/pad8"), 0o20200002))],
+  ["mkdir", ({ fs, at }) => fs.mkdirSync(at("/pad8/new"))],
+  ["mkdir that is there", ({ fs, at }) => fs.mkdirSync(at(paths.directory!))],
+  ["mkdir below", ({ fs, at }) => fs.mkdirSync(at(`${paths.directory}/new`))],
+  ["symlink", ({ fs, at }) => fs.symlinkSync("target", at("/pad8/new"))],
+  ["link inside", ({ fs, at }) => fs.linkSync(at(paths.file!), at("/pad8/new"))],
+  ["link in", ({ fs, at }) => fs.linkSync(at("/plain/file"), at("/pad8/new"))],
+  ["rename inside", ({ fs, at }) => fs.renameSync(at(paths.file!), at("/pad8/new"))],
+  ["rename in", ({ fs, at }) => fs.renameSync(at("/plain/file"), at("/pad8/new"))],
+  ["rename out", ({ fs, at }) => fs.renameSync(at(paths.file!), at("/plain/new"))],
+  ["rename out over another", ({ fs, at }) => fs.renameSync(at(paths.file!), at("/plain/file"))],
+  ["rename over another", ({ fs, at }) => fs.renameSync(at(paths.file!), at(paths.long!))],
+  ["rename in over another", ({ fs, at }) => fs.renameSync(at("/plain/file"), at(paths.file!))],
+  ["rename a directory out", ({ fs, at }) => fs.renameSync(at(paths.directory!), at("/plain/new"))],
+  ["rename a directory over a full one", ({ fs, at }) => fs.renameSync(at(paths.directory!), at("/plain"))],
+  ["rename a directory in", ({ fs, at }) => fs.renameSync(at("/plain"), at("/pad8/new"))],
+  ["rename a directory between two of one policy", ({ fs, at }) => fs.renameSync(at("/many"), at("/pad4/new"))],
+  ["rename what is not there", ({ fs, at }) => fs.renameSync(at("/pad8/none"), at("/pad8/new"))],
+  ["copy in", ({ fs, at }) => fs.copyFileSync(at("/plain/file"), at("/pad8/copy"))],
+  ["copy over", ({ fs, at }) => fs.copyFileSync(at("/plain/file"), at(paths.file!))],
+  ["unlink what is not there", ({ fs, at }) => fs.unlinkSync(at("/pad8/none"))],
+  ["rmdir of what is not empty", ({ fs, at }) => fs.rmdirSync(at("/pad8"))],
+];
+
+const ALLOWED = (paths: Paths): Change[] => [
+  ["chmod", ({ fs, at }) => fs.chmodSync(at(paths.file!), 0o600)],
+  ["chown", ({ fs, at }) => fs.lchownSync(at(paths.link!), 1, 2)],
+  ["utimes", ({ fs, at }) => fs.utimesSync(at(paths.file!), 1, 2)],
+  ["access", ({ fs, at }) => fs.accessSync(at(paths.file!), 4)],
+  ["rename to itself", ({ fs, at }) => fs.renameSync(at(paths.file!), at(paths.file!))],
+  ["link out", ({ fs, at }) => fs.linkSync(at(paths.file!), at("/plain/linked"))],
+  ["overwrite what was linked out", ({ fs, at }) => fs.writeFileSync(at("/plain/linked"), "new")],
+  ["copy out", ({ fs, at }) => fs.copyFileSync(at(paths.file!), at("/plain/copy"))],
+  ["unlink a file", ({ fs, at }) => fs.unlinkSync(at(paths.file!))],
+  ["unlink a file of a long name", ({ fs, at }) => fs.unlinkSync(at(paths.long!))],
+  ["unlink a link", ({ fs, at }) => fs.unlinkSync(at(paths.link!))],
+  ["unlink a device", ({ fs, at }) => fs.unlinkSync(at(paths.device!))],
+  ["remove everything", ({ fs, at }) => {
+    const empty = (directory: string): void => {
+      for (const name of fs.readdirSync(at(directory))) {
+        const path = `${directory}/${name}`;
+        if (!fs.lstatSync(at(path)).isDirectory()) fs.unlinkSync(at(path));
+        else empty(path);
+      }
+      fs.rmdirSync(at(directory));
+    };
+    empty("/pad8");
+  }],
+  ["rename the directory itself into a plain one", ({ fs, at }) => fs.renameSync(at("/pad16"), at("/plain/renamed"))],
+  ["rename the directory itself", ({ fs, at }) => fs.renameSync(at("/plain/renamed"), at("/renamed"))],
+];
+
 describe.runIf(canEncrypt)("changes without the key", () => {
   let image = "";
-  /** Paths of one thing of each kind, as they are shown without the key. */
   const paths: Record<string, string> = {};
   beforeAll(() => {
     image = makeImage(["-O", "encrypt", "-b", "1024"]);
@@ -151,81 +270,24 @@ describe.runIf(canEncrypt)("changes without the key", () => {
     expect(Object.keys(paths).sort()).toEqual(["device", "directory", "empty", "file", "link", "long"]);
   });
 
-  test.each<[string, (door: Door) => unknown]>([
-    ["open for reading", ({ fs, at }) => fs.closeSync(fs.openSync(at(paths.file!), "r"))],
-    ["read an empty file", ({ fs, at }) => fs.readFileSync(at(paths.empty!))],
-    ["open for writing", ({ fs, at }) => fs.closeSync(fs.openSync(at(paths.file!), "r+"))],
-    ["overwrite", ({ fs, at }) => fs.writeFileSync(at(paths.file!), "new")],
-    ["overwrite an empty file", ({ fs, at }) => fs.writeFileSync(at(paths.empty!), "new")],
-    ["append", ({ fs, at }) => fs.appendFileSync(at(paths.file!), "new")],
-    ["truncate", ({ fs, at }) => fs.truncateSync(at(paths.file!), 0)],
-    ["truncate a long name's file", ({ fs, at }) => fs.truncateSync(at(paths.long!), 1)],
-    ["create", ({ fs, at }) => fs.writeFileSync(at("/pad8/new"), "new")],
-    ["create under an encoded name", ({ fs, at }) => fs.writeFileSync(at(`/pad8/${Buffer.alloc(24).toString("base64url")}`), "new")],
-    ["create exclusively what is there", ({ fs, at }) => fs.writeFileSync(at(paths.file!), "new", { flag: "wx" })],
-    ["create a nameless file", ({ fs, at }) => fs.closeSync(fs.openSync(at("/pad8"), 0o20200002))],
-    ["mkdir", ({ fs, at }) => fs.mkdirSync(at("/pad8/new"))],
-    ["mkdir that is there", ({ fs, at }) => fs.mkdirSync(at(paths.directory!))],
-    ["mkdir below", ({ fs, at }) => fs.mkdirSync(at(`${paths.directory}/new`))],
-    ["symlink", ({ fs, at }) => fs.symlinkSync("target", at("/pad8/new"))],
-    ["link inside", ({ fs, at }) => fs.linkSync(at(paths.file!), at("/pad8/new"))],
-    ["link in", ({ fs, at }) => fs.linkSync(at("/plain/file"), at("/pad8/new"))],
-    ["link out", ({ fs, at }) => fs.linkSync(at(paths.file!), at("/plain/linked"))],
-    ["overwrite what was linked out", ({ fs, at }) => { fs.linkSync(at(paths.file!), at("/plain/linked")); fs.writeFileSync(at("/plain/linked"), "new"); }],
-    ["rename inside", ({ fs, at }) => fs.renameSync(at(paths.file!), at("/pad8/new"))],
-    ["rename in", ({ fs, at }) => fs.renameSync(at("/plain/file"), at("/pad8/new"))],
-    ["rename out", ({ fs, at }) => fs.renameSync(at(paths.file!), at("/plain/new"))],
-    ["rename out over another", ({ fs, at }) => fs.renameSync(at(paths.file!), at("/plain/file"))],
-    ["rename over another", ({ fs, at }) => fs.renameSync(at(paths.file!), at(paths.long!))],
-    ["rename in over another", ({ fs, at }) => fs.renameSync(at("/plain/file"), at(paths.file!))],
-    ["rename a directory out", ({ fs, at }) => fs.renameSync(at(paths.directory!), at("/plain/new"))],
-    ["rename a directory in", ({ fs, at }) => fs.renameSync(at("/plain"), at("/pad8/new"))],
-    ["rename to itself", ({ fs, at }) => fs.renameSync(at(paths.file!), at(paths.file!))],
-    ["rename a directory between two of one policy", ({ fs, at }) => fs.renameSync(at("/many"), at("/pad4/new"))],
-    ["rename what is not there", ({ fs, at }) => fs.renameSync(at("/pad8/none"), at("/pad8/new"))],
-    ["rename the directory itself", ({ fs, at }) => fs.renameSync(at("/pad8"), at("/renamed"))],
-    ["rename the directory itself into a plain one", ({ fs, at }) => fs.renameSync(at("/pad8"), at("/plain/renamed"))],
-    ["copy out", ({ fs, at }) => fs.copyFileSync(at(paths.file!), at("/plain/copy"))],
-    ["copy in", ({ fs, at }) => fs.copyFileSync(at("/plain/file"), at("/pad8/copy"))],
-    ["copy over", ({ fs, at }) => fs.copyFileSync(at("/plain/file"), at(paths.file!))],
-    ["chmod", ({ fs, at }) => fs.chmodSync(at(paths.file!), 0o600)],
-    ["chown", ({ fs, at }) => fs.lchownSync(at(paths.link!), 1, 2)],
-    ["utimes", ({ fs, at }) => fs.utimesSync(at(paths.file!), 1, 2)],
-    ["access", ({ fs, at }) => fs.accessSync(at(paths.file!), 4)],
-    ["unlink a file", ({ fs, at }) => fs.unlinkSync(at(paths.file!))],
-    ["unlink a file of a long name", ({ fs, at }) => fs.unlinkSync(at(paths.long!))],
-    ["unlink a link", ({ fs, at }) => fs.unlinkSync(at(paths.link!))],
-    ["unlink a device", ({ fs, at }) => fs.unlinkSync(at(paths.device!))],
-    ["unlink what is not there", ({ fs, at }) => fs.unlinkSync(at("/pad8/none"))],
-    ["rmdir of what is not empty", ({ fs, at }) => fs.rmdirSync(at("/pad8"))],
-    ["remove everything", ({ fs, at }) => {
-      const empty = (directory: string): void => {
-        for (const name of fs.readdirSync(at(directory))) {
-          const path = `${directory}/${name}`;
-          if (!fs.lstatSync(at(path)).isDirectory()) fs.unlinkSync(at(path));
-          else empty(path);
-        }
-        fs.rmdirSync(at(directory));
-      };
-      empty("/pad8");
-    }],
-  ])("%s", (_name, change) => {
-    const result = (door: Door): string => {
-      try {
-        change(door);
-        return "done";
-      } catch (error) {
-        return codeOf(error);
-      }
-    };
+  /** Each change in turn, on both; what the last ones leave is compared as well. */
+  const outcomes = (door: Door, changes: readonly Change[]): string[] => changes.map(([name, change]) => {
+    try {
+      change(door);
+      return `${name}: done`;
+    } catch (error) {
+      return `${name}: ${codeOf(error)}`;
+    }
+  });
+
+  test.each([["refused", REFUSED], ["allowed", ALLOWED]])("%s", (_name, changes) => {
+    const table = changes(paths);
     const [mine, theirs] = [copyOf(image), copyOf(image)];
     const volume = Ext4.openSync(mine, { readOnly: false });
-    const ourResult = result({ fs: volume, at: (path) => path });
+    const ourOutcomes = outcomes({ fs: volume, at: (path) => path }, table);
     volume.closeSync();
-    const theirResult = withMount(theirs, "rw", (mountPoint) => result({ fs: host as unknown as Door["fs"], at: (path) => mountPoint + path }))!;
-    expect(ourResult).toBe(theirResult);
-    expect(attempt("e2fsck", ["-fn", mine]).stdout).not.toContain("Fix");
-    expect(attempt("e2fsck", ["-fn", mine]).status).toBe(0);
+    expect(ourOutcomes).toEqual(withMount(theirs, "rw", (mountPoint) => outcomes({ fs: host as unknown as Door["fs"], at: (path) => mountPoint + path }, table))!);
+    expect(attempt("e2fsck", ["-fn", mine])).toMatchObject({ status: 0 });
     const [expected, found] = [theirs, mine].map((changed) => withMount(changed, "ro,noatime", keylessTree)!);
     expect(treeDifferences(expected!, found!, new Set<keyof Node>(["atimeNs", "mtimeNs", "ctimeNs", "blocks"]))).toEqual([]);
   });

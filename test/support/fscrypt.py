@@ -52,7 +52,7 @@ def policies(identifier):
         return struct.pack("<BBBB4x16s", 2, AES_256_XTS, AES_256_CTS, flags, identifier)
 
     first = struct.pack("<BBBB8s", 0, AES_256_XTS, AES_256_CTS, 0, DESCRIPTOR)
-    return {"pad4": second(0), "pad8": second(1), "pad16": second(2), "pad32": second(3), "many": second(0), "first": first}
+    return {"pad4": second(0), "pad8": second(1), "pad16": second(2), "pad32": second(3), "many": second(0), "few": second(0), "first": first}
 
 
 def put(path, data):
@@ -70,6 +70,10 @@ def fill(root, count):
         directory = f"{root}/{name}"
         os.mkdir(directory)
         with_directory(directory, FS_IOC_SET_ENCRYPTION_POLICY, bytearray(policy))
+        if name == "few":
+            for length in (1, 100, 200, 255):
+                put(f"{directory}/{'n' * length}", b"in one block")
+            continue
         for length in LENGTHS:
             put(f"{directory}/{str(length).rjust(length, 'n')[-length:]}", b"d" * length * 37)
             # The long form must tell names apart that begin alike, as their ciphertexts do, too.

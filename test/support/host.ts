@@ -53,6 +53,16 @@ export function mountImage(image: string, options: string): Mount | undefined {
   return { mountPoint, unmount };
 }
 
+/** Calls `work` with a loop device over the image, for commands that take none but devices. */
+export function withLoop<T>(image: string, work: (device: string) => T): T {
+  const device = run("losetup", ["-f", "--show", image]).trim();
+  try {
+    return work(device);
+  } finally {
+    spawnSync("losetup", ["-d", device], { stdio: "ignore" });
+  }
+}
+
 /** Calls `work` with the image mounted. @returns undefined: Linux does not mount it. */
 export function withMount<T>(image: string, options: string, work: (mountPoint: string) => T): T | undefined {
   const mount = mountImage(image, options);

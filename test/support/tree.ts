@@ -110,6 +110,7 @@ export function ourTree(volume: Volume): Tree {
       tree.set(Buffer.from(dentryPath(dentry)).toString("latin1"), node);
       for (const name of yield* inode.listxattr()) node.xattrs[Buffer.from(name).toString("latin1")] = Buffer.from((yield* inode.getxattr(name))!).toString("hex");
       try {
+        inode.checkOpen(false);
         if (inode.isSymlink()) node.target = Buffer.from(yield* inode.readlink()).toString("latin1");
         else if (inode.isRegular() && node.size <= HASH_BYTES_MAX) {
           const hash = createHash("sha256");

@@ -36,6 +36,7 @@ export class ImageNode implements SourceNode {
   }
 
   static *open(dentry: Dentry): Task<ImageNode> {
+    dentry.d_inode.checkOpen(false);
     const { sizeBytes, blocks } = yield* dentry.d_inode.getattr();
     return new ImageNode(dentry, sizeBytes, blocks);
   }

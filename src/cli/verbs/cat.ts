@@ -9,6 +9,7 @@ const PIECE_BYTES = 1 << 20;
 export function* cat(inode: Inode, take: (bytes: Uint8Array) => void): Task<void> {
   if (inode.isDirectory()) throw new FsError("EISDIR");
   if (!inode.isRegular()) throw new FsError("ENXIO", "a device, FIFO or socket has no data in an image");
+  inode.checkOpen(false);
   const piece = new Uint8Array(Math.min(PIECE_BYTES, inode.i_size));
   for (let offset = 0; offset < inode.i_size;) {
     const count = yield* inode.read(offset, piece);

@@ -184,6 +184,7 @@ export class Copy {
   }
 
   private *createFile(inode: Inode, path: Buffer): Task<void> {
+    inode.checkOpen(false);
     const { sizeBytes, blocks } = yield* inode.getattr();
     const isSmall = sizeBytes <= SMALL_BYTES && (blocks * SECTOR_BYTES >= sizeBytes || sizeBytes < inode.i_sb.blockBytes);
     // Read before anything is created: what cannot be read leaves nothing behind.
