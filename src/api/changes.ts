@@ -8,16 +8,18 @@ import { changeFlags, changeMode, changeOwner, changeTimes, changeXattr } from "
 import { createAt, linkAt, renameAt, rmdirAt, unlinkAt } from "../vfs/change.js";
 import { fallocateInode, type File } from "../vfs/file.js";
 import { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } from "../vfs/flags.js";
-import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Inode, type Timespec, type XattrFlags } from "../vfs/inode.js";
+import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Inode, type SuperBlock, type Timespec, type XattrFlags } from "../vfs/inode.js";
 import { withReadLock } from "../vfs/inode-lock.js";
 import { Dentry, pathLookupParent, type LastName } from "../vfs/namei.js";
 import { newInode } from "../vfs/open.js";
-import { checkPermission, MAY_READ } from "../vfs/permission.js";
+import { checkPermission, isAppendOnly, MAY_READ, type Credentials } from "../vfs/permission.js";
 import { listDirectory } from "../vfs/walk.js";
 import { constants } from "./constants.js";
-import { inContext } from "./context.js";
+import { inContext, type Host } from "./context.js";
+import type { Runner } from "./handles.js";
+import { FileMapping, type MapOptions } from "./mapping.js";
 import { bytesOf, Operations, type FollowOptions } from "./operations.js";
-import { argumentError, encodeAs, pathBytes, shownPath, type PathLike } from "./path.js";
+import { argumentError, checkInteger, encodeAs, pathBytes, shownPath, type PathLike } from "./path.js";
 
 const COPY_PIECE_BYTES = 1 << 20;
 const SLASH = 0x2f;
@@ -32,6 +34,16 @@ export interface WriteOptions { readonly offset?: number | undefined; readonly l
 
 export class Changes extends Operations {
   private temporaryCount = 0;
+  private readonly mappings = new Set<FileMapping>();
+
+  constructor(fs: SuperBlock, host: Host, cred: Credentials, private readonly runner: Runner) {
+    super(fs, host, cred);
+  }
+
+  override *closeAll(): Task<void> {
+    for (const mapping of [...this.mappings]) yield* mapping.end();
+    yield* super.closeAll();
+  }
 
   // Descriptors
 
@@ -334,6 +346,32 @@ export class Changes extends Operations {
   *seek(target: PathLike | number, offset: number, whence: "data" | "hole"): Task<number> {
     const inode = yield* this.inodeOf(target, "lseek");
     return yield* inContext({ syscall: "lseek" }, withReadLock(inode, () => inode.seek(offset, whence)));
+  }
+
+  /** Views of a DAX file's bytes, in place. */
+  *map(target: PathLike | number, offset: number, length: number, options: MapOptions = {}): Task<FileMapping> {
+    checkInteger(offset, "offset", 0);
+    if (length !== Infinity) checkInteger(length, "length", 0);
+    const isWritable = options.writable === true;
+    const path = typeof target === "number" ? undefined : shownPath(target);
+    if (typeof target === "number") return yield* inContext({ syscall: "mmap" }, this.mapFile(this.file(target, "mmap"), offset, length, isWritable));
+    const file = yield* inContext({ syscall: "open", path }, this.openPath(target, isWritable ? O_RDWR : O_RDONLY, 0));
+    try {
+      return yield* inContext({ syscall: "mmap", path }, this.mapFile(file, offset, length, isWritable));
+    } finally {
+      yield* file.put();
+    }
+  }
+
+  /** As mmap asks: who maps for writing may read, too, and nothing is written in the midst of a file that only grows. */
+  private *mapFile(file: File, offset: number, length: number, isWritable: boolean): Task<FileMapping> {
+    const { f_inode: inode } = file;
+    if (!file.isReadable || (isWritable && (!file.isWritable || isAppendOnly(inode)))) throw new FsError("EACCES");
+    const held = yield* inode.holdPages(offset, length, isWritable);
+    file.get();
+    const mapping = new FileMapping(this.runner, this.host, file, held, isWritable, (ended) => this.mappings.delete(ended));
+    this.mappings.add(mapping);
+    return mapping;
   }
 
   private *inodeOf(target: PathLike | number, syscall: string): Task<Inode> {

@@ -8,6 +8,7 @@ import type { Changes, FileData, TimeLike, WriteFileOptions, WriteOptions } from
 import { inContext, type Host } from "./context.js";
 import { childPath, entryName, entryType } from "./entries.js";
 import type { ReadOptions } from "./operations.js";
+import type { FileMapping, MapOptions } from "./mapping.js";
 import { checkInteger, optionsOf, type BufferEncoding, type WithEncoding } from "./path.js";
 import { Dirent, type BigIntStats, type Stats } from "./stats.js";
 
@@ -83,6 +84,11 @@ export class FileHandle<Bytes extends Uint8Array = Uint8Array> {
 
   appendFile(data: FileData, options?: BufferEncoding | null | WriteFileOptions): Promise<void> {
     return this.writeFile(data, options);
+  }
+
+  /** Views of the file's bytes where they lie; as Volume's map. They outlive the handle. */
+  async map(offset: number, length: number, options?: MapOptions): Promise<FileMapping<Bytes>> {
+    return await this.runner.runAsync(this.operations.map(this.open("mmap"), offset, length, options), "map") as FileMapping<Bytes>;
   }
 
   async truncate(length?: number): Promise<void> {

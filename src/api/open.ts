@@ -2,6 +2,7 @@
 import type { BlockDevice } from "../block/device.js";
 import { openPartition } from "../block/partition.js";
 import { mountExt4 } from "../ext4/mount.js";
+import type { DaxMode } from "../ext4/dax.js";
 import type { DataMode, ErrorsPolicy, Ext4 } from "../ext4/super.js";
 import { deviceInside } from "../nvdimm/namespace.js";
 import type { Clock } from "../sched/clock.js";
@@ -19,16 +20,22 @@ export interface OpenOptions {
   noload?: boolean | undefined;
   /** Bytes of memory for metadata blocks. Default 64 MiB. */
   bufferCacheBytes?: number | undefined;
-  /** Bytes of memory for file data, written or not. Default 64 MiB. */
+  /** Bytes of memory for file data, written or not. Default 48 MiB. */
   pageCacheBytes?: number | undefined;
   /** As whom files are used: permissions are checked for all but user 0. Default: root, with a umask of 022. */
   credentials?: Partial<Credentials> | undefined;
   /** How data and metadata hang together after a crash, as the mount option data=. Default ordered. */
   dataMode?: DataMode | undefined;
+  /**
+   * Which files are read and written where they lie in persistent memory, without a page cache, and can be mapped (FileMapping), as the mount option dax=: "always" all that can be, "inode" those whose
+   * flag says so (chattr +x), "never" none. It takes a device that is memory: a PmemDevice. Default "inode". @throws FsError EINVAL "always", and the device, the block size, data=journal or
+   * inline data are against it.
+   */
+  dax?: DaxMode | undefined;
+  /** False: a file's flag for journaled data (chattr +j) counts, as with the mount option nodelalloc. Default true, and then it does not, as in Linux. */
+  delalloc?: boolean | undefined;
   /** What damage does to a volume that may be changed. Default: what the superblock says. */
   errors?: ErrorsPolicy | undefined;
-  /** True: it was just made and nobody has seen it, so a crash may leave it half filled: no journal is written, and its superblock tells of no mount. */
-  isFresh?: boolean | undefined;
   /** Where times come from. Default: the host's clock. */
   clock?: Clock | undefined;
   /** 32 random bits. Default: the host's generator. */
@@ -37,8 +44,8 @@ export interface OpenOptions {
 
 export function* mountVolume(device: BlockDevice, options: OpenOptions, journalDevice?: BlockDevice): Task<Ext4> {
   const target = yield* deviceInside(options.partition === undefined ? device : yield* openPartition(device, options.partition));
-  const { readOnly, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, isFresh, clock, random } = options;
-  return yield* mountExt4(target, { readOnly, journalDevice, verifyChecksums: options.checksum, noload, bufferCacheBytes, pageCacheBytes, dataMode, errors, isFresh, clock, random });
+  const { readOnly, noload, bufferCacheBytes, pageCacheBytes, dataMode, dax, delalloc, errors, clock, random } = options;
+  return yield* mountExt4(target, { readOnly, journalDevice, verifyChecksums: options.checksum, noload, bufferCacheBytes, pageCacheBytes, dataMode, dax, delalloc, errors, clock, random });
 }
 
 export function credentialsOf(options: OpenOptions): Credentials {

@@ -5,6 +5,7 @@
 import type { BufferEncoding, PathLike } from "./path.js";
 import type { XattrFlags } from "../vfs/inode.js";
 import type { FileData, MkdirOptions, RmOptions, TimeLike, WriteFileOptions, WriteOptions } from "./changes.js";
+import type { FileMapping, MapOptions } from "./mapping.js";
 import type { FiemapExtent, FlagsInfo, FollowOptions, ReadOptions } from "./operations.js";
 import type { BigIntStats, Dirent, StatFs, Stats } from "./stats.js";
 
@@ -100,6 +101,16 @@ export interface OperationSignatures<M extends Mode, Bytes extends Uint8Array> {
   fallocate(target: PathLike | number, mode: number, offset: number, length: number): Result<M, void>;
   /** The first byte at or behind `offset` that is data, or in a hole. @throws FsError ENXIO there is none. */
   seek(target: PathLike | number, offset: number, whence: "data" | "hole"): Result<M, number>;
+  /**
+   * Views of a file's bytes where they lie, in persistent memory: nothing is read or copied. For files with DAX (`OpenOptions.dax`).
+   *
+   * @param target a path, or what open gave. @param offset first byte, a multiple of 4096, in the file. @param length bytes, above 0; Infinity, or what passes the file's end: up to the end.
+   * @returns one run per piece that is contiguous on the device, ascending, holes among them. It must be closed: see FileMapping.
+   * @throws FsError EOPNOTSUPP the file has no DAX; EINVAL; ENODEV no regular file; EBADF; EACCES it is not open for what is asked, or append-only; EHWPOISON memory in the range is bad; with
+   *   `writable` EROFS, and ENOSPC: blocks that were there in time stay the file's.
+   * @waits for changes of the file's blocks in progress; without `writable` it starts no handle, and a volume that is only read will do.
+   */
+  map(target: PathLike | number, offset: number, length: number, options?: MapOptions): Result<M, FileMapping<Bytes>>;
   /** Sets the flags that chattr sets: FS_*_FL bits. Those that cannot be changed must be as they are. Symbolic links are not followed. */
   setFlags(path: PathLike, flags: number): Result<M, void>;
   /** Everything that was done so far becomes durable. */
@@ -140,7 +151,7 @@ export type PromiseSurface<Bytes extends Uint8Array> = OperationSignatures<"prom
 export const PATH_OPERATIONS = [
   "readFile", "readdir", "stat", "lstat", "readlink", "realpath", "access", "exists", "statfs", "getxattr", "listxattr", "fiemap", "flags",
   "writeFile", "appendFile", "truncate", "copyFile", "mkdir", "mkdtemp", "rmdir", "unlink", "rm", "link", "symlink", "rename", "mknod", "chmod", "chown", "lchown", "utimes", "lutimes",
-  "setxattr", "removexattr", "fallocate", "seek", "setFlags", "sync",
+  "setxattr", "removexattr", "fallocate", "seek", "map", "setFlags", "sync",
 ] as const satisfies readonly (keyof OperationSignatures<"sync", Uint8Array>)[];
 
 export const DESCRIPTOR_OPERATIONS = [

@@ -46,7 +46,7 @@ export class Volume<Bytes extends Uint8Array = Uint8Array> implements Runner {
     /** As whom files are used. */
     credentials: Credentials = ROOT,
   ) {
-    this.operations = new Changes(fs, host, credentials);
+    this.operations = new Changes(fs, host, credentials, this);
     this.promises = promiseSurface(this, this.operations) as VolumePromises<Bytes>;
   }
 

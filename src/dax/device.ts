@@ -8,7 +8,7 @@ export class DaxDevice implements Memory {
   mapCount = 0;
   readonly data: Uint8Array;
   /** Somebody let go of a page. */
-  readonly unpinned = new WaitQueue("the last pin of a page of persistent memory");
+  readonly unpinned = new WaitQueue("the end of all views and pins of the file's pages", true);
   private readonly pins = new Map<number, number>();
 
   constructor(readonly pmem: PmemDevice) {

@@ -28,11 +28,19 @@ export class DaxEntry {
   get pages(): number { return this.order === PMD_ORDER ? PAGES_PER_PMD : 1; }
 }
 
+/** Pages first .. end - 1 of a file. */
+export interface PageRange {
+  readonly first: number;
+  readonly end: number;
+}
+
 export class DaxMapping {
   private readonly small = new Map<number, DaxEntry>();
   private readonly huge = new Map<number, DaxEntry>();
   /** Small entries in each 2 MiB. */
   private readonly smallCounts = new Map<number, number>();
+  /** What is held for views (held-pages.ts). */
+  private readonly held = new Set<PageRange>();
 
   /** @param mapping whose page tables are told. */
   constructor(private readonly mapping: AddressSpace) {}
@@ -53,6 +61,22 @@ export class DaxMapping {
   /** All entries that cover pages first .. end - 1, ascending. */
   within(first: number, end: number): DaxEntry[] {
     return [...this.huge.values(), ...this.small.values()].filter(({ index, pages }) => index < end && index + pages > first).sort((a, b) => a.index - b.index);
+  }
+
+  /** Pages first .. end - 1 stay the file's, at their place, until letGo. Requires: invalidate_lock(r). */
+  hold(first: number, end: number): PageRange {
+    const range = { first, end };
+    this.held.add(range);
+    return range;
+  }
+
+  letGo(range: PageRange): void {
+    this.held.delete(range);
+  }
+
+  isHeld(first: number, end: number): boolean {
+    for (const range of this.held) if (range.first < end && range.end > first) return true;
+    return false;
   }
 
   private isCurrent(entry: DaxEntry): boolean {

@@ -37,14 +37,15 @@ function writebackEntry({ i_mapping: mapping, daxDevice: device }: DaxHost, entr
  */
 export function* breakLayouts(host: DaxHost, lock: RwSem, fromBytes: number, endBytes: number): Task<void> {
   const { i_mapping: mapping, i_dax: entries, daxDevice: device } = host;
+  const first = Math.floor(fromBytes / PAGE_BYTES);
+  const end = Math.ceil(endBytes / PAGE_BYTES);
   for (;;) {
     unmapMappingPages(mapping, 0, Infinity, false);
-    const pinned = entries.within(Math.floor(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES))
-      .find((entry) => entry.kind === "real" && device.isPinned(entry.addressBytes, entry.pages * PAGE_BYTES));
-    if (pinned === undefined) return;
+    const pinned = entries.within(first, end).find((entry) => entry.kind === "real" && device.isPinned(entry.addressBytes, entry.pages * PAGE_BYTES));
+    if (pinned === undefined && !entries.isHeld(first, end)) return;
     lock.unlockWrite();
     try {
-      yield* device.unpinned.wait(() => !device.isPinned(pinned.addressBytes, pinned.pages * PAGE_BYTES));
+      yield* device.unpinned.wait(() => (pinned === undefined ? !entries.isHeld(first, end) : !device.isPinned(pinned.addressBytes, pinned.pages * PAGE_BYTES)));
     } finally {
       if (!lock.tryWrite()) yield* lock.write();
     }

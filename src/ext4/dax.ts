@@ -3,6 +3,7 @@
  * handle only if blocks must be allocated or converted; where 2 MiB cannot be had in one aligned piece it says so before anything is changed.
  * Source: ext4_should_enable_dax, ext4_iomap_begin, ext4_iomap_alloc (fs/ext4/inode.c), ext4_dax_write_iter (fs/ext4/file.c), parse_apply_sb_mount_options, ext4_fill_super.
  */
+import { OverlayDevice } from "../block/overlay.js";
 import { EXT4_DAX_FL, EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, EXT4_VERITY_FL } from "../format/inode.js";
 import { INCOMPAT } from "../format/features.js";
 import { FsError } from "../lib/errno.js";
@@ -31,6 +32,8 @@ export function daxDeviceFor(fs: Ext4): DaxDevice | undefined {
   if (fs.dataMode === "journal") throw new FsError("EINVAL", "can't mount with both data=journal and dax");
   if (fs.sb.has(INCOMPAT.inline_data, "incompat")) throw new FsError("EINVAL", "Cannot use DAX on a filesystem that may contain inline data");
   if (fs.blockBytes !== PAGE_BYTES) throw new FsError("EINVAL", "unsupported blocksize for DAX");
+  // Who only reads sees a dirty journal's blocks in memory, over the device: what lies on the device alone is not the file.
+  if (fs.device instanceof OverlayDevice) throw new FsError("EINVAL", "DAX needs the journal recovered on the device, by a mount that may write");
   if (device === undefined) throw new FsError("EINVAL", "DAX unsupported by block device.");
   return device;
 }
@@ -128,6 +131,41 @@ export function* stampFault(fs: Ext4, inode: Ext4Inode): Task<void> {
 /** Whether the way to the bytes before `endBytes` would be lost by a crash. */
 function isUnsynced(fs: Ext4, inode: Ext4Inode, endBytes: number): boolean {
   return endBytes > inode.i_size || (inode.i_datasync_tid !== undefined && fs.journal.isPending(inode.i_datasync_tid));
+}
+
+/**
+ * Copies out of the device. A bad page ends it: what came before it counts. The whole range lies in the file. Returns the bytes read.
+ * @throws FsError EIO the first page is bad. @kernel dax_iomap_iter
+ */
+export function* readDax(fs: Ext4, inode: Ext4Inode, offsetBytes: number, into: Uint8Array): Task<number> {
+  const { blockBytes } = fs;
+  for (let done = 0; done < into.length;) {
+    const lblk = Math.floor((offsetBytes + done) / blockBytes);
+    const skipped = offsetBytes + done - lblk * blockBytes;
+    const { state, pblk, count } = yield* lookUpBlocks(fs, inode, lblk, Math.ceil((skipped + into.length - done) / blockBytes));
+    const length = Math.min(count * blockBytes - skipped, into.length - done);
+    if (state !== "written") into.fill(0, done, done + length);
+    else {
+      const bytes = goodBytes(fs, pblk * blockBytes + skipped, length);
+      into.set(bytes, done);
+      if (bytes.length < length) {
+        if (done + bytes.length === 0) throw new FsError("EIO", `${fs.device.name} is poisoned at ${pblk * blockBytes + skipped}`);
+        return done + bytes.length;
+      }
+    }
+    done += length;
+  }
+  return into.length;
+}
+
+/** The device's bytes up to the first that cannot be read. */
+function goodBytes(fs: Ext4, atBytes: number, lengthBytes: number): Uint8Array {
+  try {
+    return fs.daxDevice!.pmem.directAccess(atBytes, lengthBytes);
+  } catch (error) {
+    if (error instanceof FsError && error.code === "EHWPOISON") return new Uint8Array(0);
+    throw error;
+  }
 }
 
 /**

@@ -7,6 +7,7 @@ import { EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_INLINE_DATA_FL, EXT4_VERITY_FL 
 import { FsError } from "../lib/errno.js";
 import type { Folio } from "../mm/address-space.js";
 import type { Task } from "../sched/task.js";
+import { readDax } from "./dax.js";
 import { readInlineData } from "./inline.js";
 import type { Ext4Inode } from "./inode.js";
 import { journalsData } from "./journaled-data.js";
@@ -40,6 +41,7 @@ export function* readBlocks(fs: Ext4, inode: Ext4Inode, offsetBytes: number, int
     return wanted;
   }
   const bytes = into.subarray(0, wanted);
+  if (inode.isDax) return yield* readDax(fs, inode, offsetBytes, bytes);
   const bios: Bio[] = [];
   if (inode.hasPages) yield* readCached(fs, inode, offsetBytes, bytes, bios);
   else yield* addRequests(fs, inode, offsetBytes, bytes, bios);

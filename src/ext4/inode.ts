@@ -28,6 +28,7 @@ import { checkRoot } from "./extents.js";
 import { fallocate } from "./fallocate.js";
 import { DaxMapping } from "../dax/entries.js";
 import type { DaxDevice } from "../dax/device.js";
+import type { HeldPages } from "../dax/held-pages.js";
 import type { Iomap } from "../dax/iomap.js";
 import type { Vma } from "../mm/vma.js";
 import type { File } from "../vfs/file.js";
@@ -36,6 +37,7 @@ import { checkData, readData, readFolioAround } from "./file.js";
 import { INODE_CREDITS, sizeBytesMax, writeData } from "./file-write.js";
 import { mmapFile } from "./mapped.js";
 import { listExtents } from "./map.js";
+import { holdPages } from "./held-pages.js";
 import { findEntry } from "./namei.js";
 import { createEntry, createNameless, exchangeEntries, linkEntry, renameEntry, unlinkEntry } from "./namei-write.js";
 import { seek } from "./seek.js";
@@ -206,6 +208,9 @@ export class Ext4Inode extends Inode {
   }
   override *mmap(_file: File, vma: Vma): Task<void> {
     mmapFile(this.i_sb, this, vma);
+  }
+  override *holdPages(fromBytes: number, lengthBytes: number, isWritable: boolean): Task<HeldPages> {
+    return yield* holdPages(this.i_sb, this, fromBytes, lengthBytes, isWritable);
   }
   override *fsyncRange(fromBytes: number, endBytes: number, dataOnly: boolean): Task<void> {
     yield* syncFile(this.i_sb, this, dataOnly, fromBytes, endBytes);

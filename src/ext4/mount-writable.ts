@@ -34,7 +34,7 @@ export function* openForWriting(fs: Ext4): Task<void> {
 function* writableState(fs: Ext4, journal: LogJournal | undefined): Task<WritableState> {
   const groups = yield* Groups.load(fs);
   return {
-    journal: journal ?? new DirectJournal(fs.cache, fs.clock, () => flushUnlessFresh(fs)),
+    journal: journal ?? new DirectJournal(fs.cache, fs.clock, () => flush(fs.device)),
     allocator: new BlockAllocator(groups),
     inodeAllocator: new InodeAllocator(groups),
   };
@@ -55,17 +55,11 @@ function* recoverAndMount(dirty: Ext4): Task<Ext4> {
   const { device, options, verifyChecksums } = dirty;
   const recovery = yield* recoverOntoDevice(dirty);
   const fs = recovery === undefined ? dirty : new Ext4(device, yield* readSuperblock(device, verifyChecksums), options);
-  fs.writable = yield* writableState(fs, options.isFresh === true ? undefined : yield* openLogJournal(fs));
+  fs.writable = yield* writableState(fs, yield* openLogJournal(fs));
   yield* withRoot(fs, recovery);
-  if (options.isFresh === true) return fs;
   yield* markInUse(fs);
   yield* processOrphans(fs);
   return fs;
-}
-
-/** What nobody has seen yet need not be durable step by step: unmounting makes all of it so. */
-function* flushUnlessFresh({ device, options }: Ext4): Task<void> {
-  if (options.isFresh !== true) yield* flush(device);
 }
 
 /** @throws UnsupportedFeatureError, FsError EROFS. */

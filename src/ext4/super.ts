@@ -55,14 +55,12 @@ export interface Ext4MountOptions {
   noload?: boolean | undefined;
   /** Bytes that cached metadata blocks may take. Default 64 MiB. */
   bufferCacheBytes?: number | undefined;
-  /** Bytes that cached file data may take, written or not. Default 64 MiB. */
+  /** Bytes that cached file data may take, written or not. Default 48 MiB. */
   pageCacheBytes?: number | undefined;
   /** How file data and metadata hang together after a crash. Default ordered: data is on disk before the metadata that leads to it. */
   dataMode?: DataMode | undefined;
   /** What damage does to a writable filesystem. Default: what the superblock says. */
   errors?: ErrorsPolicy | undefined;
-  /** True: it was just made, and is filled before anybody sees it. Writes go home without a log, and nothing is said of a mount in the superblock. */
-  isFresh?: boolean | undefined;
   /** Which files of a persistent memory are mapped without a page cache. Default "inode": those whose flag says so. */
   dax?: DaxMode | undefined;
   /** False: the flag for journaled data (chattr +j) counts. With delayed allocation it does not, as in Linux. Default true. */
@@ -77,8 +75,8 @@ export interface Ext4MountOptions {
 }
 
 const BUFFER_CACHE_BYTES = 64 * 2 ** 20;
-const PAGE_CACHE_BYTES = 64 * 2 ** 20;
-const INODE_CACHE_COUNT = 8192;
+const PAGE_CACHE_BYTES = 48 * 2 ** 20;
+const INODE_CACHE_COUNT = 3072;
 /** An inode may be as large as a block, and this bounds those in core then. */
 const INODE_CACHE_BYTES = 16 * 2 ** 20;
 /** Inodes looked at for one that may go, when a new one comes. */
@@ -199,7 +197,13 @@ export class Ext4 implements SuperBlock {
 
   /** An inode that is not to stay in core any longer than somebody has it: the next who wants it reads it anew. */
   *evict(inode: Ext4Inode): Task<void> {
-    if (this.writable !== undefined && this.journal.abortError === undefined) yield* syncFile(this, inode, false);
+    try {
+      if (this.writable !== undefined && this.journal.abortError === undefined) yield* syncFile(this, inode, false);
+    } catch (error) {
+      // What cannot be written stays in core, and whoever syncs hears of it.
+      if (error instanceof FsError) return;
+      throw error;
+    }
     const isUsed = inode.i_count > 0 || inode.isDirty || inode.hasDirtyPages || (this.operations.size > 1 && this.isUsedByOperation(inode));
     if (this.inodes.get(inode.i_ino) !== inode || isUsed) return;
     inode.dropPages();
@@ -272,6 +276,7 @@ export class Ext4 implements SuperBlock {
     // A Map remembers the order of insertion: an inode that is used goes to its end.
     this.inodes.delete(ino);
     this.inodes.set(ino, inode);
+    this.oldestInodes.changed();
     return inode;
   }
 
@@ -279,6 +284,7 @@ export class Ext4 implements SuperBlock {
   keepInode(inode: Ext4Inode): Ext4Inode {
     inode.lastUsed = this.operationCount;
     this.inodes.set(inode.i_ino, inode);
+    this.oldestInodes.changed();
     for (let tries = 0; this.inodes.size > this.inodesMax && tries < EVICTION_TRIES; tries++) {
       const [ino, oldest] = this.oldestInodes.next()!;
       this.inodes.delete(ino);

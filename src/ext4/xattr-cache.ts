@@ -16,6 +16,7 @@ export class XattrCache {
   insert(hash: number, number: number): void {
     this.remove(number);
     this.hashes.set(number, hash);
+    this.oldest.changed();
     const known = this.numbers.get(hash);
     if (known === undefined) this.numbers.set(hash, new Set([number]));
     else known.add(number);

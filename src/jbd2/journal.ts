@@ -29,7 +29,7 @@ export interface Filing {
 /** Seconds after which a transaction is committed by itself (JBD2_DEFAULT_MAX_COMMIT_AGE). */
 const COMMIT_INTERVAL_SEC = 5;
 /** Objects in core that wait for the seal: with more of them, of which each must stay in memory, a transaction is committed. */
-const SEALABLES_MAX = 8192;
+const SEALABLES_MAX = 3072;
 /** Revoke records that fit a log block at least. */
 const REVOKES_PER_BLOCK_MIN = 100;
 
@@ -100,8 +100,7 @@ export abstract class Journal {
 
   /** Keeps new handles out and waits for the end of those that run. The caller has none. Source: jbd2_journal_lock_updates. */
   *lockUpdates(): Task<void> {
-    this.commitMap.acquire();
-    this.commitMap.release();
+    this.commitMap.mightWait();
     this.barrierCount++;
     try {
       const { running } = this;
@@ -163,8 +162,7 @@ export abstract class Journal {
    */
   *commit(tid: Tid): Task<void> {
     // Lockdep: whoever waits here waits for the end of all handles, so it must not have one.
-    this.commitMap.acquire();
-    this.commitMap.release();
+    this.commitMap.mightWait();
     for (;;) {
       const { running, committing } = this;
       if (!this.isPending(tid)) return this.checkAborted();
@@ -192,6 +190,7 @@ export abstract class Journal {
       yield* this.abort(error);
     } finally {
       transaction.state = "finished";
+      transaction.forgetContent();
       this.committing = undefined;
       this.moved.wakeAll();
     }

@@ -42,6 +42,12 @@ export class Transaction {
     this.callbacks.push(callback);
   }
 
+  /** What waits for its checkpoint is all that is needed of a finished one: inodes in core and their pages must not be kept by it. */
+  forgetContent(): void {
+    for (const set of [this.buffers, this.dirtyBuffers, this.revokes, this.forgotten, this.sealables]) set.clear();
+    this.callbacks.length = 0;
+  }
+
   /** Writes all state in core into its buffers, then computes their checksums. */
   seal(): void {
     for (const sealable of this.sealables) sealable.seal();

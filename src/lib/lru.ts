@@ -12,6 +12,7 @@ export class LruMap<K, V> {
     if (value !== undefined) {
       this.entries.delete(key);
       this.entries.set(key, value);
+      this.oldest.changed();
     }
     return value;
   }
@@ -19,6 +20,7 @@ export class LruMap<K, V> {
   set(key: K, value: V): void {
     this.entries.delete(key);
     this.entries.set(key, value);
+    this.oldest.changed();
     if (this.entries.size > this.limit) this.entries.delete(this.oldest.next()![0]);
   }
 

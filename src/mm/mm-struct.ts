@@ -33,14 +33,17 @@ const FILE_PAGES_MAX = 2 ** 51;
 
 export const roundUp = (bytes: number): number => Math.ceil(bytes / PAGE_BYTES) * PAGE_BYTES;
 
+/** Who locks several takes the oldest first. */
+let createdCount = 0;
+
 export class MmStruct {
   readonly mmap_lock: RwSem;
   /** [mmap_lock] */
   readonly vmas = new AddressMap();
   readonly pageTables = new PageTables();
 
-  constructor(readonly events: VmEvents, lockClass = MMAP_LOCK) {
-    this.mmap_lock = new RwSem(lockClass);
+  constructor(readonly events: VmEvents) {
+    this.mmap_lock = new RwSem(MMAP_LOCK, undefined, ++createdCount);
   }
 
   private *exclusively<T>(work: () => Task<T>): Task<T> {
@@ -393,9 +396,11 @@ export class MmStruct {
 
   /** A copy of the process's memory: private pages are shared until one of both stores; what is a file's comes back by faults. */
   *fork(): Task<MmStruct> {
-    const child = new MmStruct(this.events, MMAP_LOCK_CHILD);
+    const child = new MmStruct(this.events);
     yield* this.exclusively(function* (this: MmStruct): Task<void> {
+      if (!child.mmap_lock.tryWrite(MMAP_LOCK_CHILD)) yield* child.mmap_lock.write(MMAP_LOCK_CHILD);
       for (const vma of this.vmas) if ((vma.vm_flags & C.VM_DONTCOPY) === 0) this.copyTo(child, vma);
+      child.mmap_lock.unlockWrite();
     }.bind(this) as () => Task<void>);
     return child;
   }

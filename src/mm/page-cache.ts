@@ -24,7 +24,7 @@ export class PageCache {
 
   added(folio: Folio, mapping: AddressSpace): void {
     this.sizeBytes += folio.data.length;
-    this.clean.set(folio, mapping);
+    this.setClean(folio, mapping);
     while (this.sizeBytes > this.limitBytes) {
       const oldest = this.oldestClean.next();
       if (oldest === undefined || oldest[0] === folio) break;
@@ -33,8 +33,7 @@ export class PageCache {
   }
 
   used(folio: Folio, mapping: AddressSpace): void {
-    if (!this.clean.delete(folio)) return;
-    this.clean.set(folio, mapping);
+    if (this.clean.delete(folio)) this.setClean(folio, mapping);
   }
 
   dirtied(folio: Folio): void {
@@ -44,7 +43,12 @@ export class PageCache {
 
   cleaned(folio: Folio, mapping: AddressSpace): void {
     this.dirtyBytes -= folio.data.length;
+    this.setClean(folio, mapping);
+  }
+
+  private setClean(folio: Folio, mapping: AddressSpace): void {
     this.clean.set(folio, mapping);
+    this.oldestClean.changed();
   }
 
   removed(folio: Folio): void {

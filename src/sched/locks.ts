@@ -22,7 +22,8 @@ abstract class QueuedLock implements ClassedLock {
   private readonly waiters: Waiter[] = [];
   private readonly holders: { context: TaskContext | undefined; mode: Mode }[] = [];
 
-  constructor(readonly lockClass: LockClass, name?: string) {
+  /** @param ordinal its place among locks of its class, where a task may hold many. */
+  constructor(readonly lockClass: LockClass, name?: string, readonly ordinal?: number) {
     this.name = name ?? lockClass.name;
   }
 
@@ -34,11 +35,22 @@ abstract class QueuedLock implements ClassedLock {
   }
 
   protected tryAcquire(mode: Mode, lockClass: LockClass = this.lockClass): boolean {
-    beforeAcquire(this, lockClass);
-    if (this.waiters.length > 0 || !this.isFreeFor(mode)) return false;
+    beforeAcquire(this, mode, lockClass);
+    return this.acquireIfFree(mode, lockClass);
+  }
+
+  protected acquireIfFree(mode: Mode, lockClass: LockClass = this.lockClass): boolean {
+    if ((this.waiters.length > 0 && !this.isReadAgain(mode)) || !this.isFreeFor(mode)) return false;
     this.holders.push({ context: currentTask(), mode });
     afterAcquire(this, mode, lockClass);
     return true;
+  }
+
+  /** Who reads already, of a class where that is allowed, must not wait for a writer who waits for him. */
+  private isReadAgain(mode: Mode): boolean {
+    if (mode !== "read" || this.lockClass.options.isReadRecursive !== true) return false;
+    const context = currentTask();
+    return this.holders.some((holder) => holder.context === context && holder.mode === "read");
   }
 
   protected *acquire(mode: Mode, lockClass: LockClass = this.lockClass): Task<void> {
@@ -88,13 +100,17 @@ abstract class QueuedLock implements ClassedLock {
 }
 
 export class RwSem extends QueuedLock {
-  // A subclass is given where two locks of one class are held at a time.
+  // A subclass is given where two locks of one class are held at a time. tryRead and tryWrite are the first half of a wait, and checked as such.
   tryRead(lockClass?: LockClass): boolean { return this.tryAcquire("read", lockClass); }
   *read(lockClass?: LockClass): Task<void> { yield* this.acquire("read", lockClass); }
   unlockRead(): void { this.releaseAs("read"); }
   tryWrite(lockClass?: LockClass): boolean { return this.tryAcquire("write", lockClass); }
   *write(lockClass?: LockClass): Task<void> { yield* this.acquire("write", lockClass); }
   unlockWrite(): void { this.releaseAs("write"); }
+
+  // For who goes another way if it is taken: he waits for nobody, so the order does not bind him.
+  readIfFree(lockClass?: LockClass): boolean { return this.acquireIfFree("read", lockClass); }
+  writeIfFree(lockClass?: LockClass): boolean { return this.acquireIfFree("write", lockClass); }
 
   /** From writing to reading, without letting another writer in between. */
   downgrade(): void {
@@ -108,5 +124,6 @@ export class RwSem extends QueuedLock {
 export class Mutex extends QueuedLock {
   tryLock(): boolean { return this.tryAcquire("write"); }
   *lock(): Task<void> { yield* this.acquire("write"); }
+  lockIfFree(): boolean { return this.acquireIfFree("write"); }
   unlock(): void { this.releaseAs("write"); }
 }

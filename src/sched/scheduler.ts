@@ -1,10 +1,11 @@
 /**
  * Who runs when: one scheduler per volume, with two drivers over the same tasks. `runSync` drives a task on the caller's stack, does its I/O on the spot, and runs
  * the other ready tasks while this one sleeps. `runAsync` awaits I/O and goes on with other tasks meanwhile, first come first run. Both set `current` before each
- * resume: lock ownership hangs on it. A sleep from which nobody can wake is reported with names, locks and stacks.
+ * resume: lock ownership hangs on it. A sleep from which nobody can wake is reported with names, locks and stacks; one from which the program itself may wake is none.
  */
 import { AssertionError, FsError } from "../lib/errno.js";
 import type { LockClass } from "./lock-classes.js";
+import type { LockChain } from "./lockdep.js";
 import type { Io, Sleepable, Task, Wait } from "./task.js";
 
 /** A lock that a task holds, and where it took it. */
@@ -14,6 +15,8 @@ export interface HeldLock {
   readonly lockClass: LockClass;
   readonly mode: string;
   readonly stack: string | undefined;
+  /** All that is held up to this one. [lockdep] */
+  readonly chain: LockChain;
 }
 
 /** A task on its way: what the drivers, the locks and the reports know of it. */
@@ -68,6 +71,8 @@ export class Scheduler {
   private readonly ready: TaskContext[] = [];
   private readonly sleepers = new Set<TaskContext>();
   private inFlightCount = 0;
+  private isPumping = false;
+  private isPumpDue = false;
   private backgroundError: { error: unknown } | undefined;
 
   /** Drives `task` to its end on the caller's stack. @throws DeadlockError; FsError EBUSY what it waits for is held by a promise-based call in progress. */
@@ -106,6 +111,17 @@ export class Scheduler {
     if (!this.sleepers.delete(context)) return;
     context.sleepsOn = undefined;
     this.ready.push(context);
+    // Who woke it may be a synchronous call, or no task at all: then nobody is there to run it.
+    if (context.settle !== undefined && !this.isPumping) this.pumpSoon();
+  }
+
+  private pumpSoon(): void {
+    if (this.isPumpDue) return;
+    this.isPumpDue = true;
+    void Promise.resolve().then(() => {
+      this.isPumpDue = false;
+      this.pump();
+    });
   }
 
   private checkEntry(name: string): void {
@@ -151,10 +167,21 @@ export class Scheduler {
       const other = this.ready.shift();
       if (other !== undefined) this.stepSync(other);
       else if (this.inFlightCount > 0) this.fail(context, new FsError("EBUSY", "a promise-based call in progress holds what this call waits for"));
-      else this.fail(context, new DeadlockError([...this.sleepers]));
+      else this.fail(context, this.outsiderError() ?? new DeadlockError([...this.sleepers]));
     }
     const index = this.ready.indexOf(context);
     if (index >= 0) this.ready.splice(index, 1);
+  }
+
+  /** Where the wait, or that of another whose locks are waited for, is ended by the program itself, which is waiting for this call. */
+  private outsiderError(): FsError | undefined {
+    const outsider = this.waitForOutsider();
+    return outsider === undefined ? undefined : new FsError("EBUSY", `${outsider.name} must come first, and while a synchronous call waits for it the program cannot bring it about`);
+  }
+
+  private waitForOutsider(): Sleepable | undefined {
+    for (const { sleepsOn } of this.sleepers) if (sleepsOn?.isWokenFromOutside === true) return sleepsOn;
+    return undefined;
   }
 
   private fail(context: TaskContext, error: unknown): void {
@@ -184,14 +211,17 @@ export class Scheduler {
   }
 
   private pump(): void {
+    const wasPumping = this.isPumping;
+    this.isPumping = true;
     for (let context = this.ready.shift(); context !== undefined; context = this.ready.shift()) this.stepAsync(context);
+    this.isPumping = wasPumping;
     // The caller may be about to start the task that wakes the sleepers, so the look for a deadlock waits until it is done.
     if (this.sleepers.size > 0 && this.inFlightCount === 0) void Promise.resolve().then(() => this.reportDeadlock());
   }
 
   private reportDeadlock(): void {
     const stuck = [...this.sleepers].filter(({ settle }) => settle !== undefined);
-    if (stuck.length === 0 || this.inFlightCount > 0 || this.ready.length > 0) return;
+    if (stuck.length === 0 || this.inFlightCount > 0 || this.ready.length > 0 || this.waitForOutsider() !== undefined) return;
     const report = new DeadlockError([...this.sleepers]);
     for (const context of stuck) this.fail(context, report);
     this.pump();

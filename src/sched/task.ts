@@ -16,6 +16,8 @@ export interface Io {
 /** Something that tasks sleep on until another task wakes them: a lock or a wait queue. Its name and holders stand in a deadlock report. */
 export interface Sleepable {
   readonly name: string;
+  /** True: what wakes them may be no task, but the program that drives them. */
+  readonly isWokenFromOutside?: boolean;
   /** One line per holder: task, mode, and where it took the lock. Empty for a queue. */
   describeHolders(): string[];
 }

@@ -6,7 +6,8 @@ import type { Sleepable, Task } from "./task.js";
 export class WaitQueue implements Sleepable {
   private readonly waiting: TaskContext[] = [];
 
-  constructor(readonly name: string) {}
+  /** @param isWokenFromOutside no task but the program itself makes it true: a wait for it is no deadlock. */
+  constructor(readonly name: string, readonly isWokenFromOutside = false) {}
 
   describeHolders(): string[] {
     return [];

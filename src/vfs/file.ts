@@ -210,7 +210,7 @@ function* writeAll(inode: Inode, at: number, data: Uint8Array): Task<number> {
   return data.length;
 }
 
-/** Where not all of it fits, as many of its blocks as do, in ever smaller pieces. Writing the same bytes again where some were written already changes nothing. */
+/** Where not all of it can be written, as many of its blocks as can, in ever smaller pieces. Writing the same bytes again where some were written already changes nothing. */
 function* writeWhatFits(inode: Inode, at: number, data: Uint8Array): Task<number> {
   const { blockBytes } = inode.i_sb;
   let doneBytes = 0;
@@ -221,7 +221,8 @@ function* writeWhatFits(inode: Inode, at: number, data: Uint8Array): Task<number
       yield* inode.write(at + doneBytes, piece);
       doneBytes += piece.length;
     } catch (error) {
-      if (!isFull(error)) throw error;
+      // Bad memory in the midst of a device's own pages ends a write there, as a full device does.
+      if (!isFull(error) && !(inode.isDax && error instanceof FsError && error.code === "EIO")) throw error;
       if (piece.length <= untilBlockEnd) {
         if (doneBytes === 0) throw error;
         break;

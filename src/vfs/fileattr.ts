@@ -46,6 +46,8 @@ export function* setFileFlags(inode: Inode, flags: number, cred: Credentials): T
   checkOwnership(inode, cred);
   if ((flags & ~USER_VISIBLE) !== 0) throw new FsError("EOPNOTSUPP");
   yield* changeFlags(inode, merged(inode, flags), cred);
+  // A flag may ask for the inode to be read anew, as soon as nobody has it.
+  yield* inode.release();
 }
 
 /** Those that nobody sets stay as they are. */
@@ -68,6 +70,6 @@ export function* setFsXattr(inode: Inode, { fsx_xflags: xflags, fsx_projid: proj
   if ((xflags & FS_XFLAG_DAX) !== 0 && !inode.isRegular() && !inode.isDirectory()) throw new FsError("EINVAL");
   const set = COMMON.reduce((all, [xflag, flag]) => ((xflags & xflag) === 0 ? all : all | flag), 0);
   yield* changeFlags(inode, merged(inode, (getFileFlags(inode) & ~COMMON_FLAGS) | set), cred);
-  if (projid === inode.i_projid) return;
-  yield* withWriteAccess(inode.i_sb, () => withInodeLock(inode, () => inode.setattr({ projid })));
+  if (projid !== inode.i_projid) yield* withWriteAccess(inode.i_sb, () => withInodeLock(inode, () => inode.setattr({ projid })));
+  yield* inode.release();
 }

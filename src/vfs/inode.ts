@@ -3,6 +3,7 @@
  * kernel's struct inode, inode_operations and file_operations. A name in a directory, a symlink's target and an xattr's name are bytes, as on
  * disk; whoever shows them to people decodes them.
  */
+import type { HeldPages } from "../dax/held-pages.js";
 import { FsError } from "../lib/errno.js";
 import type { Ino, Lblk, Pblk } from "../lib/numbers.js";
 import type { AddressSpace } from "../mm/address-space.js";
@@ -208,6 +209,13 @@ export abstract class Inode {
   /** Gives a mapping its operations. Called with mmap_lock held. @throws FsError ENODEV it cannot be mapped; EOPNOTSUPP, EIO. */
   *mmap(_file: File, _vma: Vma): Task<void> {
     throw new FsError("ENODEV");
+  }
+  /**
+   * Holds pages of persistent memory that are the file's, for views. The caller has checked rights, and holds the inode as long. @param isWritable all of it is to have blocks.
+   * @throws FsError EOPNOTSUPP its pages are in a cache; EINVAL, ENODEV, EHWPOISON, ENOSPC, EROFS, EIO.
+   */
+  *holdPages(_fromBytes: number, _lengthBytes: number, _isWritable: boolean): Task<HeldPages> {
+    throw new FsError(this.isRegular() ? "EOPNOTSUPP" : "ENODEV");
   }
   /** As fsync, where bytes fromBytes .. endBytes - 1 are all that must be durable. */
   *fsyncRange(_fromBytes: number, _endBytes: number, dataOnly: boolean): Task<void> {

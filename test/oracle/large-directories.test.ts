@@ -25,8 +25,8 @@ function expectSameLines(ours: readonly string[], theirs: readonly string[]): vo
 }
 
 describe.runIf(canMount)("large directories", () => {
-  test.each([["4 KiB", ["-b", "4096"]], ["1 KiB: two levels of nodes", ["-b", "1024", "-N", "60000", "-O", "large_dir"]]])("50,000 files that Linux made, %s", (_name, args) => {
-    const image = makeImage([...args, ...(args.includes("-N") ? [] : ["-N", "60000"])]);
+  test("50,000 files that Linux made, in a tree of three levels", () => {
+    const image = makeImage(["-b", "1024", "-N", "60000", "-O", "large_dir"]);
     const theirs = withMount(image, "rw", (mountPoint) => {
       run("python3", ["-c", `
 import os, sys

@@ -1,7 +1,7 @@
 /** Tasks under both drivers: waiting, failing, deadlock reports, lock order. */
 import { beforeEach, expect, test } from "vitest";
 import { FsError } from "../../src/lib/errno.js";
-import { I_DATA_SEM, I_RWSEM, INVALIDATE_LOCK, JBD2_HANDLE } from "../../src/sched/lock-classes.js";
+import { I_DATA_SEM, I_RWSEM, INVALIDATE_LOCK, JBD2_HANDLE, LockClass } from "../../src/sched/lock-classes.js";
 import { assertHeld, LockOrderError, PseudoLock, resetLockdep, settings } from "../../src/sched/lockdep.js";
 import { Mutex, RwSem } from "../../src/sched/locks.js";
 import { currentTask, DeadlockError, runSync, Scheduler } from "../../src/sched/scheduler.js";
@@ -95,7 +95,7 @@ test("a sync task that waits for a lock runs its holder until it is free", () =>
 test("a deadlock is reported with tasks, locks and the places where they were taken", async () => {
   settings.keepStacks = true;
   const scheduler = new Scheduler();
-  const [a, b] = [new Mutex(I_RWSEM, "lock a"), new Mutex(I_DATA_SEM, "lock b")];
+  const [a, b] = [new Mutex(new LockClass("a"), "lock a"), new Mutex(new LockClass("b"), "lock b")];
   function* takeAThenWait(): Task<void> {
     yield* a.lock();
     try {

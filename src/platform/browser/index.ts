@@ -1,6 +1,6 @@
 /** The package's door for browsers: images in Blobs and Files, in memory, and on web servers. Only promises read the first and the last. */
 import type { BlockDevice } from "../../block/device.js";
-import { credentialsOf, MemoryDevice, mountVolume, Scheduler, Volume as CoreVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
+import { credentialsOf, MemoryDevice, mountVolume, PmemDevice, Scheduler, Volume as CoreVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
 import { streamRange } from "../../api/path.js";
 import { HttpDevice } from "../http-device.js";
 import { BlobDevice } from "./blob-device.js";
@@ -54,9 +54,10 @@ export class Volume extends CoreVolume {
   }
 }
 
-async function deviceFor(target: Target, readOnly = true): Promise<BlockDevice> {
+/** Bytes are persistent memory, if files are to be mapped there. */
+async function deviceFor(target: Target, { readOnly = true, dax }: OpenOptions): Promise<BlockDevice> {
   if (typeof target === "string" || target instanceof URL) return await HttpDevice.open(String(target));
-  if (target instanceof Uint8Array) return new MemoryDevice(target, { readOnly });
+  if (target instanceof Uint8Array) return dax === "always" || dax === "inode" ? new PmemDevice(target, { readOnly }) : new MemoryDevice(target, { readOnly });
   return target instanceof Blob ? new BlobDevice(target) : target;
 }
 
@@ -64,8 +65,8 @@ export const Ext4 = {
   /** Mounts an image, by default for reading; `readOnly: false` changes bytes in memory, or a device that can be written. @throws CorruptionError, UnsupportedFeatureError, FsError. */
   async open(target: Target, options: OpenOptions = {}): Promise<Volume> {
     const scheduler = new Scheduler();
-    const device = await deviceFor(target, options.readOnly);
-    const journal = options.journalDevice === undefined ? undefined : await deviceFor(options.journalDevice, options.readOnly);
+    const device = await deviceFor(target, options);
+    const journal = options.journalDevice === undefined ? undefined : await deviceFor(options.journalDevice, { readOnly: options.readOnly });
     const fs = await scheduler.runAsync(mountVolume(device, { clock, random, ...options }, journal), "mount");
     return new Volume(fs, scheduler, host, journal === undefined ? [device] : [device, journal], credentialsOf(options));
   },

@@ -1,15 +1,17 @@
 /** The package's door for Node: images in files and on block devices, Buffers, streams, the host's clock, and a timer that writes back. */
 import { Writable } from "node:stream";
 import type { BlockDevice } from "../../block/device.js";
-import { credentialsOf, mountVolume, Scheduler, writebackAged, Volume as CoreVolume, type EngineVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
+import { credentialsOf, FsError, mountVolume, Scheduler, writebackAged, Volume as CoreVolume, type EngineVolume, type OpenOptions as CoreOptions, type PathLike } from "../../api/index.js";
 import { HttpDevice } from "../http-device.js";
 import { FileDevice } from "./file-device.js";
 import { hostClock, hostRandom } from "./host.js";
+import { openPmemFile } from "./map-file.js";
 import { ReadStream, type ReadStreamOptions } from "./read-stream.js";
 
 export * from "../../api/index.js";
 export { BlobDevice } from "../browser/blob-device.js";
 export { FileDevice } from "./file-device.js";
+export { openPmemFile } from "./map-file.js";
 export { HttpDevice } from "../http-device.js";
 export { ReadStream, type ReadStreamOptions } from "./read-stream.js";
 
@@ -80,9 +82,20 @@ function makeVolume(fs: EngineVolume, scheduler: Scheduler, devices: readonly Bl
   return volume;
 }
 
+const isUrl = (target: string): boolean => /^https?:\/\//.test(target);
+
 /** The device behind a file's path, a block device's path, or a http(s) URL, which can only be read. @throws FsError; Node's own error if the file cannot be opened. */
 export async function openDevice(target: string, options: { readOnly?: boolean } = {}): Promise<BlockDevice> {
-  return /^https?:\/\//.test(target) ? await HttpDevice.open(target) : FileDevice.open(target, options);
+  return isUrl(target) ? await HttpDevice.open(target) : FileDevice.open(target, options);
+}
+
+/** For files that are to be read where they lie the image is mapped into memory. @throws FsError EOPNOTSUPP dax "always" is asked for, and it cannot be mapped here. */
+function openMapped(target: string, readOnly: boolean, { dax }: OpenOptions): BlockDevice | undefined {
+  if (dax !== "always" && dax !== "inode") return undefined;
+  const device = isUrl(target) ? undefined : openPmemFile(target, { writable: !readOnly });
+  if (device !== undefined || dax === "inode") return device;
+  const needs = isUrl(target) ? "a file" : "Linux on a 64-bit machine and the optional package koffi (npm install koffi)";
+  throw new FsError("EOPNOTSUPP", `dax: "always" maps the image into memory, which needs ${needs}`, { syscall: "open", path: target });
 }
 
 const withDefaults = (options: OpenOptions): OpenOptions => ({ clock: hostClock, random: hostRandom, ...options });
@@ -91,14 +104,14 @@ export const Ext4 = {
   /**
    * Mounts an image, by default for reading: then it is never written, whatever its journal holds. With `readOnly: false` it may be changed; its journal is recovered first. Close it, or the next
    * mount has to recover what was synced and loses the rest.
-   * @param target a file's path, a block device's path, a http(s) URL (for reading), or a device.
+   * @param target a file's path, a block device's path, a http(s) URL (for reading), or a device. With the option `dax` a file is mapped into memory, if Linux and the package koffi are there.
    * @throws CorruptionError, UnsupportedFeatureError, FsError; Node's own error if the file cannot be opened.
    */
   async open(target: string | BlockDevice, options: OpenOptions = {}): Promise<Volume> {
     const scheduler = new Scheduler();
     const readOnly = options.readOnly ?? true;
     const deviceFor = async (where: string | BlockDevice): Promise<BlockDevice> => (typeof where === "string" ? await openDevice(where, { readOnly }) : where);
-    const devices = [await deviceFor(target)];
+    const devices = [typeof target === "string" ? openMapped(target, readOnly, options) ?? await deviceFor(target) : target];
     try {
       if (options.journalDevice !== undefined) devices.push(await deviceFor(options.journalDevice));
       return makeVolume(await scheduler.runAsync(mountVolume(devices[0]!, withDefaults(options), devices[1]), "mount"), scheduler, devices, options);
@@ -111,8 +124,9 @@ export const Ext4 = {
   /** The same at once. A URL cannot be opened so. */
   openSync(target: string | BlockDevice, options: OpenOptions = {}): Volume {
     const scheduler = new Scheduler();
-    const open = (where: string | BlockDevice): BlockDevice => (typeof where === "string" ? FileDevice.open(where, { readOnly: options.readOnly ?? true }) : where);
-    const devices = [open(target)];
+    const readOnly = options.readOnly ?? true;
+    const open = (where: string | BlockDevice): BlockDevice => (typeof where === "string" ? FileDevice.open(where, { readOnly }) : where);
+    const devices = [typeof target === "string" ? openMapped(target, readOnly, options) ?? open(target) : target];
     try {
       if (options.journalDevice !== undefined) devices.push(open(options.journalDevice));
       return makeVolume(scheduler.runSync(mountVolume(devices[0]!, withDefaults(options), devices[1]), "mount"), scheduler, devices, options);

@@ -82,5 +82,11 @@ export function mapFile(path: string, options: { writable?: boolean } = {}): Map
 export function openPmemFile(path: string, options: PmemOptions & { writable?: boolean } = {}): PmemDevice | undefined {
   const { writable = false, ...others } = options;
   const file = mapFile(path, { writable });
-  return file === undefined ? undefined : new PmemDevice(file.bytes, { name: path, ...others, readOnly: !writable, hostFlush: () => file.sync(), onClose: () => file.unmap() });
+  if (file === undefined) return undefined;
+  try {
+    return new PmemDevice(file.bytes, { name: path, ...others, readOnly: !writable, hostFlush: () => file.sync(), onClose: () => file.unmap() });
+  } catch (error) {
+    file.unmap();
+    throw error;
+  }
 }
