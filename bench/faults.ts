@@ -29,7 +29,7 @@ async function loadEngine(): Promise<Engine> {
 }
 
 /** A file full of bytes that are not zero, or with `isSparse` a hole. */
-function makeFile({ MappingWorld: _, ...C }: Engine, world: MappingWorld, path: string, mib: number, isSparse = false): number {
+function makeFile(C: Engine, world: MappingWorld, path: string, mib: number, isSparse = false): number {
   const fd = world.run(world.process.open(path, C.O_RDWR | C.O_CREAT));
   if (isSparse) world.run(world.process.ftruncate(fd, mib * MIB));
   else world.run(world.process.fallocate(fd, 0, 0, mib * MIB));
@@ -116,7 +116,7 @@ function loadComparison(C: Engine, mib: number, rounds: number): Comparison {
     if (isSmall) world.run(process.madvise(address, mib * MIB, C.MADV_NOHUGEPAGE));
     return address;
   };
-  const [{ fe_physical: start }] = world.run(process.fiemap(huge)) as [{ fe_physical: number }];
+  const start = world.run(process.fiemap(huge))[0]!.fe_physical;
   const into = new Uint8Array(MIB);
   const copying = (pieceBytes: number): Contender => ({
     name: `Uint8Array.set, ${pieceBytes / 1024} KiB at a time`,
@@ -184,6 +184,5 @@ function readComparison(C: Engine, mib: number, rounds: number): Comparison {
 export async function faults({ fileMib, rounds }: Scale): Promise<Comparison[]> {
   const engine = await loadEngine();
   const mib = Math.min(256, fileMib);
-  // Each is made when its turn comes, and let go after it: together they are more than fits in some memories.
   return [faultComparison(engine, mib, rounds), loadComparison(engine, mib, rounds), readComparison(engine, fileMib, rounds)];
 }

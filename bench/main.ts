@@ -4,6 +4,7 @@
  */
 import { existsSync } from "node:fs";
 import { copyingOut } from "./copy.js";
+import { faults } from "./faults.js";
 import { measure, type Comparison, type Result } from "./measure.js";
 import { memory, type Figure } from "./memory.js";
 import { making } from "./mkfs.js";
@@ -12,7 +13,7 @@ import { FULL, QUICK, type Scale } from "./scale.js";
 import { walking } from "./walk.js";
 import { creating } from "./write.js";
 
-const BENCHMARKS: Record<string, (scale: Scale) => Comparison[] | Promise<Comparison[]>> = { read, walk: walking, copy: copyingOut, create: creating, mkfs: making };
+const BENCHMARKS: Record<string, (scale: Scale) => Comparison[] | Promise<Comparison[]>> = { read, walk: walking, copy: copyingOut, create: creating, mkfs: making, faults };
 /** Figures that stand alone. */
 const FIGURES: Record<string, (scale: Scale) => Figure[]> = { memory };
 

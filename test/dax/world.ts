@@ -16,7 +16,7 @@ import { makeImage } from "../support/allocation-world.js";
 
 export interface MappingWorldOptions {
   /** A device of its own with a new filesystem, or one that has one. */
-  readonly device: "pmem" | "memory" | PmemDevice;
+  readonly device: "pmem" | "memory" | PmemDevice | MemoryDevice;
   readonly mke2fs?: readonly string[];
   readonly size?: string;
   readonly mount?: Ext4MountOptions;
