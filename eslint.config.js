@@ -1,6 +1,6 @@
 import tseslint from "typescript-eslint";
 
-const core = ["src/lib", "src/format", "src/sched", "src/block", "src/nvdimm", "src/jbd2", "src/vfs", "src/ext4", "src/mkfs", "src/api"];
+const core = ["src/lib", "src/format", "src/sched", "src/block", "src/nvdimm", "src/jbd2", "src/vfs", "src/ext4", "src/mkfs", "src/api", "src/sim"];
 const bannedGlobals = ["setTimeout", "setInterval", "setImmediate", "performance", "process", "Buffer", "console", "fetch"];
 
 export default tseslint.config(

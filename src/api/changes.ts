@@ -386,6 +386,8 @@ export class Changes extends Operations {
   *setFlags(path: PathLike, flags: number): Task<void> {
     const { d_inode: inode } = yield* this.find(path, false, "ioctl");
     yield* inContext({ syscall: "ioctl", path: shownPath(path) }, changeFlags(inode, flags, this.cred));
+    // A flag may ask for the inode to be read anew, as soon as nobody has it.
+    yield* inode.release();
   }
 
   /** Everything that was done so far becomes durable. */

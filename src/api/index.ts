@@ -20,6 +20,11 @@ export { Volume, type VolumePromises } from "./volume.js";
 export { credentialsOf, mountVolume, type OpenOptions } from "./open.js";
 export type { FileData, MkdirOptions, RmOptions, TimeLike, WriteFileOptions, WriteOptions } from "./changes.js";
 export type { Credentials } from "../vfs/permission.js";
+export { Process } from "../vfs/process.js";
+export { Signal } from "../vfs/signal.js";
+export { VmEvents } from "../mm/events.js";
+/** Constants of the memory calls: PROT_READ, MAP_SHARED, MS_SYNC … */
+export * as mman from "../mm/constants.js";
 export type { Clock } from "../sched/clock.js";
 export type { Ext4 as EngineVolume } from "../ext4/super.js";
 export { writebackAged } from "../ext4/sync.js";

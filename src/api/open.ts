@@ -5,6 +5,7 @@ import { mountExt4 } from "../ext4/mount.js";
 import type { DaxMode } from "../ext4/dax.js";
 import type { DataMode, ErrorsPolicy, Ext4 } from "../ext4/super.js";
 import { deviceInside } from "../nvdimm/namespace.js";
+import type { VmEvents } from "../mm/events.js";
 import type { Clock } from "../sched/clock.js";
 import type { Task } from "../sched/task.js";
 import { ROOT, type Credentials } from "../vfs/permission.js";
@@ -20,7 +21,7 @@ export interface OpenOptions {
   noload?: boolean | undefined;
   /** Bytes of memory for metadata blocks. Default 64 MiB. */
   bufferCacheBytes?: number | undefined;
-  /** Bytes of memory for file data, written or not. Default 48 MiB. */
+  /** Bytes of memory for file data, written or not. Default 32 MiB. */
   pageCacheBytes?: number | undefined;
   /** As whom files are used: permissions are checked for all but user 0. Default: root, with a umask of 022. */
   credentials?: Partial<Credentials> | undefined;
@@ -36,6 +37,8 @@ export interface OpenOptions {
   delalloc?: boolean | undefined;
   /** What damage does to a volume that may be changed. Default: what the superblock says. */
   errors?: ErrorsPolicy | undefined;
+  /** Where tracepoints and counters of faults and the journal go. */
+  events?: VmEvents | undefined;
   /** Where times come from. Default: the host's clock. */
   clock?: Clock | undefined;
   /** 32 random bits. Default: the host's generator. */
@@ -44,8 +47,8 @@ export interface OpenOptions {
 
 export function* mountVolume(device: BlockDevice, options: OpenOptions, journalDevice?: BlockDevice): Task<Ext4> {
   const target = yield* deviceInside(options.partition === undefined ? device : yield* openPartition(device, options.partition));
-  const { readOnly, noload, bufferCacheBytes, pageCacheBytes, dataMode, dax, delalloc, errors, clock, random } = options;
-  return yield* mountExt4(target, { readOnly, journalDevice, verifyChecksums: options.checksum, noload, bufferCacheBytes, pageCacheBytes, dataMode, dax, delalloc, errors, clock, random });
+  const { readOnly, noload, bufferCacheBytes, pageCacheBytes, dataMode, dax, delalloc, errors, events, clock, random } = options;
+  return yield* mountExt4(target, { readOnly, journalDevice, verifyChecksums: options.checksum, noload, bufferCacheBytes, pageCacheBytes, dataMode, dax, delalloc, errors, events, clock, random });
 }
 
 export function credentialsOf(options: OpenOptions): Credentials {

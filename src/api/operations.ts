@@ -29,6 +29,8 @@ export interface FlagsInfo {
   /** As lsattr shows them, without the dashes. */
   readonly letters: string;
   readonly names: readonly string[];
+  /** S_DAX: the file's pages are those of persistent memory now. The flag for it tells what the file will be when it is next brought into memory. */
+  readonly isDax: boolean;
 }
 
 /** One run of a file's blocks, in filesystem blocks (volume.blockSize bytes). */
@@ -203,7 +205,7 @@ export class Operations {
   *flags(path: PathLike): Task<FlagsInfo> {
     const { d_inode: inode } = yield* this.find(path, false, "ioctl");
     const set = INODE_FLAG_LETTERS.filter(([bit]) => (inode.i_flags & bit) !== 0);
-    return { word: inode.i_flags, letters: set.map(([, letter]) => letter).join(""), names: set.map(([, , name]) => name) };
+    return { word: inode.i_flags, letters: set.map(([, letter]) => letter).join(""), names: set.map(([, , name]) => name), isDax: inode.isDax };
   }
 
   /** A directory's inode, for those who iterate over it themselves. */

@@ -9,7 +9,9 @@ import type { Ext4 } from "../ext4/super.js";
 import { constants } from "./constants.js";
 import { Dir, FileHandle, type OpendirOptions, type Runner } from "./handles.js";
 import { unmountExt4 } from "../ext4/mount-writable.js";
+import { Kernel } from "../vfs/kernel.js";
 import { ROOT, type Credentials } from "../vfs/permission.js";
+import type { Process } from "../vfs/process.js";
 import { Changes } from "./changes.js";
 import type { Host } from "./context.js";
 import { shownPath, type BufferEncoding, type PathLike, type WithEncoding } from "./path.js";
@@ -35,6 +37,7 @@ export class Volume<Bytes extends Uint8Array = Uint8Array> implements Runner {
   readonly promises: VolumePromises<Bytes>;
   protected readonly operations: Changes;
   private isOpen = true;
+  private kernel: Kernel | undefined;
 
   constructor(
     /** The engine, for those who need more than fs: inodes, maps, the superblock. */
@@ -62,6 +65,20 @@ export class Volume<Bytes extends Uint8Array = Uint8Array> implements Runner {
   }
 
   /**
+   * A process on this volume, with descriptors, credentials and memory of its own: it opens and maps files, loads and stores, forks and executes. Its calls are tasks, driven by `runSync` or
+   * `runAsync`: `volume.runSync(process.mmap(0, 4096, mman.PROT_READ, mman.MAP_SHARED, fd))`. It ends with the volume, if not before.
+   * @param credentials whose rights it has. Default: root's.
+   */
+  spawn(credentials: Partial<Credentials> = {}): Process {
+    this.checkOpen();
+    if (this.kernel === undefined) {
+      this.kernel = new Kernel({ events: this.fs.events });
+      this.kernel.mountRoot(this.fs);
+    }
+    return this.kernel.spawn({ ...ROOT, ...credentials });
+  }
+
+  /**
    * Closes what is open, writes what is in memory, and lets go of the device. Every later call is EBADF.
    * @throws FsError EIO what was not durable yet could not be written; the volume is closed all the same.
    */
@@ -76,6 +93,7 @@ export class Volume<Bytes extends Uint8Array = Uint8Array> implements Runner {
 
   private *unmount(): Task<void> {
     try {
+      for (const process of [...(this.kernel?.processes.values() ?? [])]) yield* process.exit();
       yield* this.operations.closeAll();
       yield* unmountExt4(this.fs);
     } finally {

@@ -131,6 +131,15 @@ export class BufferCache {
     else this.buffers.delete(block);
   }
 
+  /** Forgets blocks first .. first + count - 1, but for those that are pinned. */
+  invalidateRange(first: Pblk, count: number): void {
+    const forget = (buffer: BufferHead | undefined): void => {
+      if (buffer !== undefined && buffer.pinCount === 0) this.drop(buffer);
+    };
+    if (count < this.buffers.size) for (let block = first; block < first + count; block++) forget(this.buffers.get(block));
+    else for (const buffer of this.buffers.values()) if (buffer.b_blocknr >= first && buffer.b_blocknr < first + count) forget(buffer);
+  }
+
   /** Reads blocks that are neither here nor on their way; neighbours become one request. */
   private *load(blocks: readonly Pblk[]): Task<BufferHead[]> {
     const last = blocks[blocks.length - 1]!;

@@ -60,7 +60,19 @@ export class DaxMapping {
 
   /** All entries that cover pages first .. end - 1, ascending. */
   within(first: number, end: number): DaxEntry[] {
+    if (end - first < this.small.size + this.huge.size) return this.withinShort(first, end);
     return [...this.huge.values(), ...this.small.values()].filter(({ index, pages }) => index < end && index + pages > first).sort((a, b) => a.index - b.index);
+  }
+
+  /** The same, page by page: for a range that is small beside all that there is. */
+  private withinShort(first: number, end: number): DaxEntry[] {
+    const entries: DaxEntry[] = [];
+    for (let page = first; page < end;) {
+      const entry = this.find(page);
+      if (entry !== undefined) entries.push(entry);
+      page = entry === undefined ? page + 1 : entry.index + entry.pages;
+    }
+    return entries;
   }
 
   /** Pages first .. end - 1 stay the file's, at their place, until letGo. Requires: invalidate_lock(r). */
@@ -98,7 +110,8 @@ export class DaxMapping {
       if (order === PMD_ORDER && this.smallCounts.has(region)) return undefined;
       const found = this.find(index);
       if (found === undefined) return this.insert(order === PMD_ORDER ? region * PAGES_PER_PMD : index, order);
-      if (!(yield* this.lockCurrent(found))) continue;
+      // What was found a moment ago and is not locked is there still.
+      if (!found.lock.tryLock() && !(yield* this.lockCurrent(found))) continue;
       if (order === PMD_ORDER || found.order === PTE_ORDER || found.kind === "real") return found;
       if (found.kind === "zero") unmapMappingPages(this.mapping, found.index, found.index + PAGES_PER_PMD, false);
       this.remove(found);

@@ -92,9 +92,9 @@ function* hugeIomap(fault: Fault, host: DaxHost, offsetBytes: number): Task<Ioma
 
 /** Fills the entry and maps it. A synchronous mapping gets no right to store before the metadata is durable. */
 function mapEntry(fault: Fault, host: DaxHost, entry: DaxEntry, iomap: Iomap, order: DaxOrder): number {
-  const { i_dax: entries, daxDevice: device } = host;
+  const { daxDevice: device } = host;
   if (iomap.type !== "mapped") {
-    entries.fill(entry, "zero", 0, false);
+    insertMappingEntry(host, entry, "zero", 0, false);
     return insert(fault, order === PMD_ORDER ? HUGE_ZERO_PAGE : ZERO_PAGE, 0, order, false);
   }
   if (!device.isReadable(iomap.addressBytes, orderBytes(order))) return VmFault.HWPOISON;
@@ -102,11 +102,17 @@ function mapEntry(fault: Fault, host: DaxHost, entry: DaxEntry, iomap: Iomap, or
   const isMajor = iomap.isNew && order === PTE_ORDER;
   if (isMajor) fault.vma.vm_mm.events.count("pgmajfault");
   if (isWrite && (fault.vma.vm_flags & VM_SYNC) !== 0 && iomap.isDirty) {
-    entries.fill(entry, "real", iomap.addressBytes, false);
+    insertMappingEntry(host, entry, "real", iomap.addressBytes, false);
     return VmFault.NEEDDSYNC;
   }
-  entries.fill(entry, "real", iomap.addressBytes, isWrite);
+  insertMappingEntry(host, entry, "real", iomap.addressBytes, isWrite);
   return insert(fault, device, iomap.addressBytes, order, isWrite) | (isMajor ? VmFault.MAJOR : 0);
+}
+
+/** Says what the entry maps. A page of the page cache in its place would be a second copy of the file's bytes. @kernel dax_insert_mapping_entry */
+function insertMappingEntry(host: DaxHost, entry: DaxEntry, kind: "zero" | "real", addressBytes: number, isDirty: boolean): void {
+  host.clearForDax(entry.index, entry.pages);
+  host.i_dax.fill(entry, kind, addressBytes, isDirty);
 }
 
 /** Makes the entry in the page table, or gives the one that is there the right to store. */

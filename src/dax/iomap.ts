@@ -23,6 +23,8 @@ export interface DaxHost {
   readonly daxDevice: DaxDevice;
   /** Bytes. */
   readonly i_size: number;
+  /** Before an entry for pages index .. index + pages - 1 says what it maps: the page cache has none of them. @throws FsError EIO. */
+  clearForDax(index: number, pages: number): void;
   /** What is there. */
   iomapRead(offsetBytes: number, lengthBytes: number): Task<Iomap>;
   /**

@@ -73,7 +73,8 @@ export function* invalidateClean(host: DaxHost, fromBytes: number, endBytes: num
   for (const entry of entries.within(Math.floor(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES))) {
     if (!(yield* entries.lockCurrent(entry))) continue;
     try {
-      if (entry.isDirty) continue;
+      // What has pages keeps them: no hole was there. They may be pinned, and without the entry a truncation would not wait.
+      if (entry.isDirty || entry.kind === "real") continue;
       entries.remove(entry);
       unmapMappingPages(mapping, entry.index, entry.index + entry.pages, false);
     } finally {

@@ -5,7 +5,6 @@
  */
 import { OverlayDevice } from "../block/overlay.js";
 import { EXT4_DAX_FL, EXT4_ENCRYPT_FL, EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL, EXT4_VERITY_FL } from "../format/inode.js";
-import { INCOMPAT } from "../format/features.js";
 import { FsError } from "../lib/errno.js";
 import type { Lblk, Pblk } from "../lib/numbers.js";
 import { daxDeviceOf, type DaxDevice } from "../dax/device.js";
@@ -30,7 +29,7 @@ export function daxDeviceFor(fs: Ext4): DaxDevice | undefined {
   const device = fs.blockBytes === PAGE_BYTES ? daxDeviceOf(fs.device) : undefined;
   if (dax !== "always") return dax === "never" ? undefined : device;
   if (fs.dataMode === "journal") throw new FsError("EINVAL", "can't mount with both data=journal and dax");
-  if (fs.sb.has(INCOMPAT.inline_data, "incompat")) throw new FsError("EINVAL", "Cannot use DAX on a filesystem that may contain inline data");
+  fs.strategy.checkInlineData(fs);
   if (fs.blockBytes !== PAGE_BYTES) throw new FsError("EINVAL", "unsupported blocksize for DAX");
   // Who only reads sees a dirty journal's blocks in memory, over the device: what lies on the device alone is not the file.
   if (fs.device instanceof OverlayDevice) throw new FsError("EINVAL", "DAX needs the journal recovered on the device, by a mount that may write");
@@ -39,18 +38,18 @@ export function daxDeviceFor(fs: Ext4): DaxDevice | undefined {
 }
 
 /** Whether a file that comes into core is one: S_DAX, which then stays as it is. */
-export function isDaxFile(fs: Ext4, inode: Ext4Inode): boolean {
-  if (fs.daxDevice === undefined || !inode.isRegular() || (fs.writable !== undefined && journalsData(fs, inode))) return false;
-  if ((inode.i_flags & (EXT4_INLINE_DATA_FL | EXT4_ENCRYPT_FL | EXT4_VERITY_FL)) !== 0) return false;
-  return fs.options.dax === "always" || (inode.i_flags & EXT4_DAX_FL) !== 0;
+export function isDaxFile(fs: Ext4, inode: Ext4Inode, flags = inode.i_flags): boolean {
+  if (fs.daxDevice === undefined || !inode.isRegular() || (fs.writable !== undefined && journalsData(fs, inode, flags))) return false;
+  if ((flags & (EXT4_INLINE_DATA_FL | EXT4_ENCRYPT_FL | EXT4_VERITY_FL)) !== 0) return false;
+  return fs.options.dax === "always" || (flags & EXT4_DAX_FL) !== 0;
 }
 
 /**
  * What stands behind bytes of the file. Offset and length are multiples of a page. An indirect map is asked once: what it says of a hole ends with a block of the map, and so 2 MiB of such a hole
  * are read page by page, as in Linux.
  */
-export function* iomapRead(fs: Ext4, inode: Ext4Inode, offsetBytes: number, lengthBytes: number): Task<Iomap> {
-  return yield* iomapOf(fs, inode, offsetBytes, lengthBytes, (inode.i_flags & EXT4_EXTENTS_FL) !== 0);
+export function iomapRead(fs: Ext4, inode: Ext4Inode, offsetBytes: number, lengthBytes: number): Task<Iomap> {
+  return iomapOf(fs, inode, offsetBytes, lengthBytes, (inode.i_flags & EXT4_EXTENTS_FL) !== 0);
 }
 
 function* iomapOf(fs: Ext4, inode: Ext4Inode, offsetBytes: number, lengthBytes: number, joinsHoles: boolean): Task<Iomap> {

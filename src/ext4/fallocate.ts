@@ -4,6 +4,8 @@
 import { EXT4_EXTENTS_FL, EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import { FsError } from "../lib/errno.js";
 import type { Lblk } from "../lib/numbers.js";
+import { breakLayouts, writebackDax } from "../dax/writeback.js";
+import { PAGE_BYTES } from "../mm/memory.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
 import { FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, FALLOC_FL_ZERO_RANGE } from "../vfs/inode.js";
@@ -11,7 +13,7 @@ import { checkData } from "./file.js";
 import { INODE_CREDITS, reserveBlocks, sizeBytesMax, stampWrite, zeroTail } from "./file-write.js";
 import { growOut } from "./inline-write.js";
 import type { Ext4Inode } from "./inode.js";
-import { journalsData, writeJournaledData } from "./journaled-data.js";
+import { journalsData, writeJournaledLocked } from "./journaled-data.js";
 import { mapBlocks } from "./map.js";
 import { convertToUnwritten, insertMapping, mapCredits, removeMappings, shiftMappings } from "./map-write.js";
 import { withSpaceRetry } from "./space.js";
@@ -39,7 +41,7 @@ export function* fallocate(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes
   if (!lock.tryWrite()) yield* lock.write();
   try {
     const isShift = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) !== 0;
-    if (isShift) yield* unmapRange(fs, inode, offsetBytes, Infinity, true);
+    if (isShift) yield* unmapShifted(fs, inode, Math.floor(offsetBytes / PAGE_BYTES) * PAGE_BYTES);
     else if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) yield* unmapRange(fs, inode, offsetBytes, range.end, false);
     if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
     try {
@@ -57,6 +59,15 @@ export function* fallocate(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes
   } finally {
     lock.unlockWrite();
   }
+}
+
+/** What is behind a place of the file gets another one. It stays in the file: so what was stored through mappings of a device's own pages is written back before its entries go. */
+function* unmapShifted(fs: Ext4, inode: Ext4Inode, fromBytes: number): Task<void> {
+  if (inode.isDax) {
+    yield* breakLayouts(inode, inode.i_mapping.invalidate_lock, fromBytes, Infinity);
+    yield* writebackDax(inode, fromBytes, Infinity, fs.events);
+  }
+  yield* unmapRange(fs, inode, fromBytes, Infinity, true);
 }
 
 function checkRequest(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes: number, lengthBytes: number): void {
@@ -79,11 +90,17 @@ function checkRequest(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes: num
 
 /** Gives all holes of the range blocks that read as zeroes. All that is needed is promised first, so that there is enough or nothing is taken. */
 function* allocateRange(fs: Ext4, inode: Ext4Inode, { from, end }: ByteRange): Task<void> {
-  yield* withSpaceRetry(fs, () => reserveBlocks(fs, inode, from, end));
+  const promised = yield* withSpaceRetry(fs, () => reserveBlocks(fs, inode, from, end));
   const endBlock = Math.ceil(end / fs.blockBytes);
-  for (let lblk: Lblk = Math.floor(from / fs.blockBytes); lblk < endBlock;) {
-    const { state, count } = yield* mapBlocks(fs, inode, lblk, endBlock - lblk);
-    lblk += state === "hole" ? yield* withSpaceRetry(fs, () => allocatePiece(fs, inode, lblk, count)) : count;
+  try {
+    for (let lblk: Lblk = Math.floor(from / fs.blockBytes); lblk < endBlock;) {
+      const { state, count } = yield* mapBlocks(fs, inode, lblk, endBlock - lblk);
+      lblk += state === "hole" ? yield* withSpaceRetry(fs, () => allocatePiece(fs, inode, lblk, count)) : count;
+    }
+  } catch (error) {
+    // No page needs them.
+    for (const cluster of promised) if (inode.delayedClusters.delete(cluster)) fs.allocator.unreserve(1);
+    throw error;
   }
 }
 
@@ -129,7 +146,7 @@ function* zeroEdges(fs: Ext4, inode: Ext4Inode, { from, end }: ByteRange): Task<
     if (!journalsData(fs, inode)) return yield* zeroPart(fs, inode, start, limit);
     const { state } = yield* mapBlocks(fs, inode, Math.floor(start / blockBytes), 1);
     const inFile = Math.min(limit, inode.i_size);
-    if (state === "written" && start < inFile) yield* writeJournaledData(fs, inode, start, new Uint8Array(inFile - start));
+    if (state === "written" && start < inFile) yield* writeJournaledLocked(fs, inode, start, new Uint8Array(inFile - start));
   };
   yield* zero(from, Math.min(first * blockBytes, end));
   if (stop >= first) yield* zero(Math.max(stop * blockBytes, from), end);

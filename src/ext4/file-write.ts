@@ -7,13 +7,15 @@ import { RO_COMPAT } from "../format/features.js";
 import { FsError } from "../lib/errno.js";
 import type { Lblk } from "../lib/numbers.js";
 import type { AddressSpace, Folio } from "../mm/address-space.js";
+import { PAGE_BYTES } from "../mm/memory.js";
+import { writeProtectPages } from "../mm/rmap.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
 import { writeDax, zeroDax } from "./dax.js";
 import { checkData, readFolio } from "./file.js";
 import { writeInline } from "./inline-write.js";
 import type { Ext4Inode } from "./inode.js";
-import { journalsData, writeJournaledData } from "./journaled-data.js";
+import { journalsData, writeJournaledData, zeroJournaledTail } from "./journaled-data.js";
 import { mapBlocks } from "./map.js";
 import type { Ext4 } from "./super.js";
 import { withSpaceRetry } from "./space.js";
@@ -67,7 +69,10 @@ export function* writeData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data
 
 function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* writeInline(fs, inode, offsetBytes, data))) return;
-  if (journalsData(fs, inode)) return yield* writeJournaledData(fs, inode, offsetBytes, data);
+  if (journalsData(fs, inode)) {
+    if (offsetBytes > inode.i_size) yield* zeroJournaledTail(fs, inode, inode.i_size);
+    return yield* writeJournaledData(fs, inode, offsetBytes, data);
+  }
   if (offsetBytes > inode.i_size) yield* zeroTail(fs, inode, inode.i_size);
   if (inode.isDax) {
     yield* writeDax(fs, inode, offsetBytes, data);
@@ -82,7 +87,7 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
 export function* stampWrite(fs: Ext4, inode: Ext4Inode, endBytes: number): Task<void> {
   yield* fs.change(INODE_CREDITS, function* (handle) {
     inode.i_mtime = inode.i_ctime = fs.now();
-    inode.i_size = Math.max(inode.i_size, endBytes);
+    extendSize(fs, inode, endBytes);
     if (endBytes > LARGE_FILE_BYTES && !fs.sb.has(RO_COMPAT.large_file, "roCompat")) {
       fs.sb.setFeature("roCompat", RO_COMPAT.large_file, true);
       yield* fs.markSuperDirty(handle);
@@ -91,16 +96,40 @@ export function* stampWrite(fs: Ext4, inode: Ext4Inode, endBytes: number): Task<
   });
 }
 
+/**
+ * The size, if it is larger than before. Where a page has more blocks than one, those that the file only now reaches were never asked for: who may store into the page has to ask again.
+ * @kernel pagecache_isize_extended
+ */
+export function extendSize(fs: Ext4, inode: Ext4Inode, endBytes: number): void {
+  const { i_size: before } = inode;
+  if (endBytes <= before) return;
+  inode.i_size = endBytes;
+  if (fs.blockBytes >= PAGE_BYTES || before % PAGE_BYTES === 0 || !inode.hasPages) return;
+  const page = Math.floor(before / PAGE_BYTES);
+  writeProtectPages(inode.i_mapping, page, page + 1);
+}
+
 /** Copies data into folios and promises space for what has no block. Either all of the piece is taken, or nothing. */
 function* fillFolios(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
+  const { i_mapping: mapping } = inode;
+  const held: Folio[] = [];
+  try {
+    yield* fillHeld(fs, inode, offsetBytes, data, held);
+  } finally {
+    for (const folio of held) mapping.letGo(folio);
+  }
+}
+
+/** `held` gets the folios that were read: they stay in memory until the data is in them. */
+function* fillHeld(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array, held: Folio[]): Task<void> {
   const { i_mapping: mapping } = inode;
   const { folioBytes } = mapping;
   const end = offsetBytes + data.length;
   const first = Math.floor(offsetBytes / folioBytes);
   const last = Math.floor((end - 1) / folioBytes);
   // Folios at the edges are read if they are not overwritten whole; those between need not be.
-  if (offsetBytes % folioBytes !== 0) yield* readFolio(fs, inode, first);
-  if (end % folioBytes !== 0 && end < inode.i_size) yield* readFolio(fs, inode, last);
+  if (offsetBytes % folioBytes !== 0) held.push(mapping.hold(yield* readFolio(fs, inode, first)));
+  if (end % folioBytes !== 0 && end < inode.i_size) held.push(mapping.hold(yield* readFolio(fs, inode, last)));
   yield* reserveBlocks(fs, inode, offsetBytes, end);
   for (let index = first; index <= last;) {
     const folio = mapping.find(index);
@@ -116,8 +145,8 @@ function absentFolios(mapping: AddressSpace, first: number, last: number): numbe
   return count;
 }
 
-/** Promises a cluster for each that has no block and no promise yet. @throws FsError ENOSPC nothing was promised. */
-export function* reserveBlocks(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): Task<void> {
+/** Promises a cluster for each that has no block and no promise yet. Returns these. @throws FsError ENOSPC nothing was promised. */
+export function* reserveBlocks(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): Task<readonly number[]> {
   const ratio = fs.sb.clusterBlocks;
   const needed: number[] = [];
   const end = Math.ceil(endBytes / fs.blockBytes);
@@ -131,11 +160,12 @@ export function* reserveBlocks(fs: Ext4, inode: Ext4Inode, fromBytes: number, en
     }
     lblk += count;
   }
-  if (needed.length === 0) return;
+  if (needed.length === 0) return needed;
   // A fault and a write may ask for the same at the same time.
   const missing = needed.filter((cluster) => !inode.delayedClusters.has(cluster));
   if (!fs.allocator.reserve(missing.length)) throw new FsError("ENOSPC");
   for (const cluster of missing) inode.delayedClusters.add(cluster);
+  return missing;
 }
 
 /** With bigalloc: the first block of the disk cluster that the file has for this cluster of its own, if any of its blocks is mapped. */
@@ -162,15 +192,18 @@ function copyInto(fs: Ext4, inode: Ext4Inode, folio: Folio, offsetBytes: number,
 
 /** The rest of the last block reads as zeroes once the file is longer: what the disk has there may be anything. */
 export function* zeroTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
-  if (sizeBytes % fs.blockBytes === 0) return;
+  const isInBlock = sizeBytes % fs.blockBytes !== 0;
+  if (!isInBlock && (!inode.hasPages || sizeBytes % inode.i_mapping.folioBytes === 0)) return;
   if (inode.isDax) return yield* zeroDax(fs, inode, sizeBytes, Math.ceil(sizeBytes / fs.blockBytes) * fs.blockBytes);
   const { i_mapping: mapping } = inode;
   const lblk = Math.floor(sizeBytes / fs.blockBytes);
   const index = Math.floor(sizeBytes / mapping.folioBytes);
-  const isOnDisk = (yield* mapBlocks(fs, inode, lblk, 1)).state === "written";
+  const isOnDisk = isInBlock && (yield* mapBlocks(fs, inode, lblk, 1)).state === "written";
   if (!isOnDisk && mapping.find(index) === undefined) return;
   const folio = yield* readFolio(fs, inode, index);
-  const inFolio = lblk % mapping.blocksPerFolio;
-  folio.data.fill(0, sizeBytes % mapping.folioBytes, (inFolio + 1) * fs.blockBytes);
-  if (isOnDisk) mapping.markDirty(folio, mapping.blockBits(inFolio, 1));
+  // Also further blocks of the folio: mappings may have stored there.
+  folio.data.fill(0, sizeBytes % mapping.folioBytes);
+  const bit = mapping.blockBits(lblk % mapping.blocksPerFolio, 1);
+  // A block that is on its way to disk is written once more.
+  if (isInBlock && (isOnDisk || (folio.dirtyBlocks & bit) !== 0)) mapping.markDirty(folio, bit);
 }

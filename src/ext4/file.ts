@@ -122,8 +122,14 @@ export function* readFolioAround(fs: Ext4, inode: Ext4Inode, index: number): Tas
   const bytes = new Uint8Array((end - first) * mapping.folioBytes);
   const start = first * mapping.folioBytes;
   const bios: Bio[] = [];
-  yield* addRequests(fs, inode, start, bytes.subarray(0, Math.min(bytes.length, inode.i_size - start)), bios);
-  if (bios.length > 0) yield* fs.device.submit(bios);
+  const reading = mapping.beginReading(first, end - first);
+  try {
+    yield* addRequests(fs, inode, start, bytes.subarray(0, Math.min(bytes.length, inode.i_size - start)), bios);
+    if (bios.length > 0) yield* fs.device.submit(bios);
+  } finally {
+    mapping.endReading(reading);
+  }
+  if (reading.isStale) return yield* readFolio(fs, inode, index);
   for (let at = first; at < end; at++) {
     // Another task may have brought some in meanwhile, or the file may be shorter now.
     if (mapping.find(at) === undefined && at * mapping.folioBytes < inode.i_size) mapping.create(at, 1)[0]!.data.set(bytes.subarray((at - first) * mapping.folioBytes, (at - first + 1) * mapping.folioBytes));
@@ -134,17 +140,31 @@ export function* readFolioAround(fs: Ext4, inode: Ext4Inode, index: number): Tas
 /** The folio, read if it is not in memory. Behind the file's end it is zeroes, whatever the disk has there. */
 export function* readFolio(fs: Ext4, inode: Ext4Inode, index: number): Task<Folio> {
   const { i_mapping: mapping } = inode;
-  const known = mapping.find(index);
-  if (known !== undefined) return known;
-  const start = index * mapping.folioBytes;
-  const bytes = new Uint8Array(Math.max(0, Math.min(mapping.folioBytes, inode.i_size - start)));
+  for (;;) {
+    const known = mapping.find(index);
+    if (known !== undefined) return known;
+    const reading = mapping.beginReading(index, 1);
+    let bytes: Uint8Array;
+    try {
+      bytes = yield* readWhole(fs, inode, index * mapping.folioBytes, mapping.folioBytes);
+    } finally {
+      mapping.endReading(reading);
+    }
+    if (reading.isStale) continue;
+    const meanwhile = mapping.find(index);
+    if (meanwhile !== undefined) return meanwhile;
+    const folio = mapping.create(index, 1)[0]!;
+    folio.data.set(bytes);
+    return folio;
+  }
+}
+
+/** What the file has there now, less at its end. */
+function* readWhole(fs: Ext4, inode: Ext4Inode, start: number, lengthBytes: number): Task<Uint8Array> {
+  const bytes = new Uint8Array(Math.max(0, Math.min(lengthBytes, inode.i_size - start)));
   const bios: Bio[] = [];
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0) bytes.set((yield* readInlineData(fs, inode)).subarray(start, start + bytes.length));
   else if (bytes.length > 0) yield* addRequests(fs, inode, start, bytes, bios);
   if (bios.length > 0) yield* fs.device.submit(bios);
-  const meanwhile = mapping.find(index);
-  if (meanwhile !== undefined) return meanwhile;
-  const folio = mapping.create(index, 1)[0]!;
-  folio.data.set(bytes);
-  return folio;
+  return bytes;
 }

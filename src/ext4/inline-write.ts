@@ -87,6 +87,7 @@ export function* growOut(fs: Ext4, inode: Ext4Inode): Task<void> {
         try {
           // A fault that looks meanwhile finds the data in one place or the other.
           beginMap(fs, inode);
+          fs.strategy.leftInode(fs, inode);
           isTaken = claimed !== undefined;
           if (claimed !== undefined) yield* insertMapping(handle, fs, inode, { lblk: 0, pblk: claimed.pblk, count: 1, unwritten: false });
         } finally {

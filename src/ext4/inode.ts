@@ -9,6 +9,7 @@ import {
   decodeDevice, decodeTime, encodeTime, EXT4_EA_INODE_FL, EXT4_ENCRYPT_FL, EXT4_GOOD_OLD_INODE_BYTES, EXT4_EXTENTS_FL, EXT4_INDEX_FL, EXT4_INLINE_DATA_FL, EXT4_HUGE_FILE_FL, EXT4_ROOT_INO,
   ext4_inode, inodeBlocks, inodeFileAcl, inodeGid, inodeSize, inodeUid,
 } from "../format/inode.js";
+import { FsError } from "../lib/errno.js";
 import type { Field as NumberField } from "../format/layout.js";
 import { viewOf } from "../lib/view.js";
 import { TWO_32, type Ino, type Lblk, type Pblk, type Tid } from "../lib/numbers.js";
@@ -81,6 +82,7 @@ export class Ext4Inode extends Inode {
   lastUsed = 0;
   private mapping: AddressSpace | undefined;
   private dax: DaxMapping | undefined;
+  private hasSDax = false;
   private delayed: Set<number> | undefined;
   /** Start value of the checksums of the inode and of all blocks that only it leads to. */
   readonly csumSeed: number;
@@ -107,15 +109,20 @@ export class Ext4Inode extends Inode {
   get hasPages(): boolean { return this.mapping?.isEmpty === false; }
   get hasDirtyPages(): boolean { return this.mapping?.isDirty === true; }
 
-  override get isDax(): boolean { return this.dax !== undefined; }
+  override get isDax(): boolean { return this.hasSDax; }
   /** The entries of a DAX file. */
-  get i_dax(): DaxMapping { return this.dax!; }
+  get i_dax(): DaxMapping { return this.dax ??= new DaxMapping(this.i_mapping); }
   get daxDevice(): DaxDevice { return this.i_sb.daxDevice!; }
   get hasDaxEntries(): boolean { return this.dax?.isEmpty === false; }
   get hasDirtyDaxEntries(): boolean { return this.dax?.isDirty === true; }
-  /** S_DAX is decided once, when the inode comes into core or is made. */
+  /** S_DAX is decided once, when the inode comes into core or is made; a strategy may decide it again. */
   decideDax(): void {
-    if (isDaxFile(this.i_sb, this)) this.dax = new DaxMapping(this.i_mapping);
+    this.hasSDax = isDaxFile(this.i_sb, this);
+  }
+  clearForDax(index: number, pages: number): void {
+    if (!this.hasPages) return;
+    const { folioBytes } = this.i_mapping;
+    for (const folio of this.i_mapping.within(index * folioBytes, (index + pages) * folioBytes)) this.i_sb.strategy.pageUnderDaxEntry(this.i_sb, this, folio);
   }
 
   /** Whoever wants it next is to read it anew, and so to decide S_DAX again: as soon as nobody has it any more, it leaves the core. @kernel d_mark_dontcache */
@@ -200,11 +207,11 @@ export class Ext4Inode extends Inode {
   *readFolio(index: number): Task<Folio> {
     return yield* readFolioAround(this.i_sb, this, index);
   }
-  *iomapRead(offsetBytes: number, lengthBytes: number): Task<Iomap> {
-    return yield* iomapRead(this.i_sb, this, offsetBytes, lengthBytes);
+  iomapRead(offsetBytes: number, lengthBytes: number): Task<Iomap> {
+    return iomapRead(this.i_sb, this, offsetBytes, lengthBytes);
   }
-  *iomapFault(offsetBytes: number, lengthBytes: number): Task<Iomap | undefined> {
-    return yield* iomapFault(this.i_sb, this, offsetBytes, lengthBytes);
+  iomapFault(offsetBytes: number, lengthBytes: number): Task<Iomap | undefined> {
+    return iomapFault(this.i_sb, this, offsetBytes, lengthBytes);
   }
   override *mmap(_file: File, vma: Vma): Task<void> {
     mmapFile(this.i_sb, this, vma);
@@ -245,28 +252,34 @@ export class Ext4Inode extends Inode {
   *isEmpty(): Task<boolean> {
     return yield* isEmptyDirectory(this.i_sb, this);
   }
-  *setattr(changes: AttributeChanges): Task<void> {
+  /** @throws FsError EIO, EROFS; ENOENT it was deleted while somebody waited for its lock. */
+  private checkChangeable(): void {
+    if (this.isGone) throw new FsError("ENOENT");
     this.i_sb.checkChangeable();
+  }
+  *setattr(changes: AttributeChanges): Task<void> {
+    this.checkChangeable();
     yield* setAttributes(this.i_sb, this, changes);
   }
-  *setFlags(flags: number): Task<void> {
-    this.i_sb.checkChangeable();
-    yield* setFlags(this.i_sb, this, flags);
+  *setFlags(flags: number, isPrivileged = true): Task<void> {
+    this.checkChangeable();
+    yield* setFlags(this.i_sb, this, flags, isPrivileged);
   }
   *setxattr(name: Uint8Array, value: Uint8Array | undefined, flags: XattrFlags): Task<void> {
     const { i_sb: fs } = this;
+    if (this.isGone) throw new FsError("ENOENT");
     yield* withSpaceRetry(fs, () => fs.change(xattrCredits(fs, value?.length ?? 0) + INODE_CREDITS, (handle) => setXattr(handle, fs, this, name, value, flags)));
   }
   *write(offsetBytes: number, data: Uint8Array): Task<void> {
-    this.i_sb.checkChangeable();
+    this.checkChangeable();
     yield* writeData(this.i_sb, this, offsetBytes, data);
   }
   *writeNew(data: Uint8Array, sizeBytes: number, times?: FileTimes): Task<void> {
-    this.i_sb.checkChangeable();
+    this.checkChangeable();
     yield* writeNewFile(this.i_sb, this, data, sizeBytes, times);
   }
   *fallocate(mode: number, offsetBytes: number, lengthBytes: number): Task<void> {
-    this.i_sb.checkChangeable();
+    this.checkChangeable();
     yield* fallocate(this.i_sb, this, mode, offsetBytes, lengthBytes);
   }
   *seek(offsetBytes: number, wanted: "data" | "hole"): Task<number> {
@@ -277,7 +290,7 @@ export class Ext4Inode extends Inode {
   }
   *settle(): Task<void> {
     yield* writebackInode(this.i_sb, this);
-    if (!this.i_mapping.isDirty) this.i_mapping.drop();
+    this.i_mapping.invalidate();
   }
   *release(): Task<void> {
     if (this.isFlushedOnClose && this.i_nlink > 0 && this.i_sb.writable?.journal.abortError === undefined) {
@@ -288,7 +301,9 @@ export class Ext4Inode extends Inode {
     const { writable } = this.i_sb;
     if (this.i_nlink === 0) {
       // Nobody hears of an error here; after an abort the next mount deletes what has no name.
-      if (writable !== undefined && writable.journal.abortError === undefined) yield* deleteInode(this.i_sb, this);
+      if (this.isGone || writable === undefined || writable.journal.abortError !== undefined) return;
+      this.isGone = true;
+      yield* deleteInode(this.i_sb, this);
     } else if (this.isDontCache) yield* this.i_sb.evict(this);
   }
   *fiemap(lblk: Lblk, count: number, limit?: number): Task<FileExtent[]> {

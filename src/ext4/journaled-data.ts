@@ -6,7 +6,7 @@ import { EXT4_JOURNAL_DATA_FL } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
 import type { Lblk, Pblk } from "../lib/numbers.js";
 import type { Task } from "../sched/task.js";
-import { clusterBlock, INODE_CREDITS, reserveBlocks } from "./file-write.js";
+import { clusterBlock, extendSize, INODE_CREDITS, reserveBlocks } from "./file-write.js";
 import type { Ext4Inode } from "./inode.js";
 import { mapBlocks } from "./map.js";
 import { checkDataBlocks, convertToWritten, insertMapping, mapCredits } from "./map-write.js";
@@ -19,12 +19,23 @@ import type { Ext4 } from "./super.js";
 const BLOCKS_PER_HANDLE = 32;
 
 /** Whether the file's data goes through the journal. With delayed allocation the flag alone does not bring that about, as in Linux. @kernel ext4_inode_journal_mode */
-export function journalsData(fs: Ext4, inode: Ext4Inode): boolean {
-  return inode.isRegular() && fs.journal.hasLog && (fs.dataMode === "journal" || ((inode.i_flags & EXT4_JOURNAL_DATA_FL) !== 0 && fs.options.delalloc === false));
+export function journalsData(fs: Ext4, inode: Ext4Inode, flags = inode.i_flags): boolean {
+  return inode.isRegular() && fs.journal.hasLog && (fs.dataMode === "journal" || ((flags & EXT4_JOURNAL_DATA_FL) !== 0 && fs.options.delalloc === false));
 }
 
-/** Requires: inode.i_rwsem(w). Takes: jbd2_handle, i_data_sem. */
+/** Requires: inode.i_rwsem(w). Takes: i_writeback, jbd2_handle, i_data_sem. */
 export function* writeJournaledData(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
+  // What mappings stored is not on its way to the journal meanwhile: it would arrive behind this, and be older.
+  if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
+  try {
+    yield* writeJournaledLocked(fs, inode, offsetBytes, data);
+  } finally {
+    inode.i_writeback.unlock();
+  }
+}
+
+/** Requires: i_writeback. Takes: jbd2_handle, i_data_sem. */
+export function* writeJournaledLocked(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8Array): Task<void> {
   for (let done = 0; done < data.length;) {
     const at = offsetBytes + done;
     const pieceEnd = (Math.floor(at / fs.blockBytes) + BLOCKS_PER_HANDLE) * fs.blockBytes;
@@ -40,7 +51,6 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
   // All that the piece needs is promised first, so that it is not cut short in its midst.
   yield* reserveBlocks(fs, inode, offsetBytes, end);
   try {
-    copyIntoFolios(inode, offsetBytes, data);
     yield* fs.change(BLOCKS_PER_HANDLE * 2 + mapCredits(fs, inode, 4) + INODE_CREDITS, function* (handle) {
       if (!inode.i_data_sem.tryWrite()) yield* inode.i_data_sem.write();
       try {
@@ -48,14 +58,16 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
           const lblk = Math.floor(at / blockBytes);
           const inBlock = at - lblk * blockBytes;
           const length = Math.min(blockBytes - inBlock, end - at);
-          yield* writeBlock(handle, fs, inode, lblk, inBlock, data.subarray(at - offsetBytes, at - offsetBytes + length));
+          const bytes = data.subarray(at - offsetBytes, at - offsetBytes + length);
+          yield* writeBlock(handle, fs, inode, lblk, inBlock, bytes);
+          copyIntoFolio(inode, at, bytes);
           at += length;
         }
       } finally {
         inode.i_data_sem.unlockWrite();
       }
       inode.i_mtime = inode.i_ctime = fs.now();
-      inode.i_size = Math.max(inode.i_size, end);
+      extendSize(fs, inode, end);
       inode.i_disksize = inode.i_size;
       inode.i_datasync_tid = handle.transaction.t_tid;
       yield* inode.markDirty(handle);
@@ -65,17 +77,28 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
   }
 }
 
-/** What is mapped sees the write at once, and no older bytes are written back over it. */
-function copyIntoFolios(inode: Ext4Inode, offsetBytes: number, data: Uint8Array): void {
-  if (!inode.hasPages) return;
+/** What is mapped sees a block's bytes as soon as its buffer has them; who reads the folio right now reads anew. */
+function copyIntoFolio({ i_mapping: mapping }: Ext4Inode, atBytes: number, bytes: Uint8Array): void {
+  const index = Math.floor(atBytes / mapping.folioBytes);
+  const folio = mapping.find(index);
+  if (folio === undefined) mapping.changedOnDisk(index);
+  else folio.data.set(bytes, atBytes % mapping.folioBytes);
+}
+
+/** What a journaled file has behind its end, in its last block and in memory, becomes zeroes. */
+export function* zeroJournaledTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
+  const inBlock = sizeBytes % fs.blockBytes;
   const { i_mapping: mapping } = inode;
-  const { folioBytes } = mapping;
-  for (let at = offsetBytes; at < offsetBytes + data.length;) {
-    const inFolio = at % folioBytes;
-    const length = Math.min(folioBytes - inFolio, offsetBytes + data.length - at);
-    mapping.find((at - inFolio) / folioBytes)?.data.set(data.subarray(at - offsetBytes, at - offsetBytes + length), inFolio);
-    at += length;
-  }
+  const inFolio = sizeBytes % mapping.folioBytes;
+  if (inFolio > 0) mapping.find(Math.floor(sizeBytes / mapping.folioBytes))?.data.fill(0, inFolio);
+  if (inBlock === 0) return;
+  const { state, pblk } = yield* mapBlocks(fs, inode, Math.floor(sizeBytes / fs.blockBytes), 1);
+  if (state !== "written") return;
+  yield* fs.change(INODE_CREDITS, function* (handle) {
+    const buffer = handle.tryWriteAccess(pblk) ?? (yield* handle.getWriteAccess(pblk));
+    buffer.data.fill(0, inBlock);
+    handle.dirty(buffer);
+  });
 }
 
 /** Stores that mappings made reach the disk through the journal, too. Requires: i_writeback. Takes: jbd2_handle, i_data_sem. */
@@ -85,7 +108,8 @@ export function* writebackJournaled(fs: Ext4, inode: Ext4Inode, folios: readonly
     mapping.writeProtect(folio);
     const { version } = folio;
     const start = folio.index * mapping.folioBytes;
-    yield* writeJournaledData(fs, inode, start, folio.data.slice(0, Math.max(0, Math.min(mapping.folioBytes, inode.i_size - start))));
+    // Not a copy: what is stored or written meanwhile goes along.
+    yield* writeJournaledLocked(fs, inode, start, folio.data.subarray(0, Math.max(0, Math.min(mapping.folioBytes, inode.i_size - start))));
     if (folio.version === version) mapping.markClean(folio);
   }
 }

@@ -25,6 +25,7 @@ import { growOut } from "./inline-write.js";
 import type { Ext4Inode } from "./inode.js";
 import { withSpaceRetry } from "./space.js";
 import type { Ext4 } from "./super.js";
+import { writebackSome } from "./writeback.js";
 
 /** Gives a mapping its operations: they stay as they are now, whatever becomes of the inode. @throws FsError ENODEV, ENOKEY, EIO, EOPNOTSUPP MAP_SYNC without persistent memory. */
 export function mmapFile(fs: Ext4, inode: Ext4Inode, vma: Vma): void {
@@ -32,6 +33,10 @@ export function mmapFile(fs: Ext4, inode: Ext4Inode, vma: Vma): void {
   if ((inode.i_flags & EXT4_ENCRYPT_FL) !== 0) throw new FsError("ENOKEY", "the file is encrypted, and its key is not here");
   fs.checkNotShutdown();
   if ((vma.vm_flags & VM_SYNC) !== 0 && !(inode.isDax && fs.daxDevice!.isSynchronous)) throw new FsError("EOPNOTSUPP");
+  giveOperations(fs, inode, vma);
+}
+
+export function giveOperations(fs: Ext4, inode: Ext4Inode, vma: Vma): void {
   vma.vm_ops = inode.isDax ? daxOperations(fs, inode) : cacheOperations(fs, inode);
   if (inode.isDax) vma.vm_flags = (vma.vm_flags | VM_HUGEPAGE) >>> 0;
 }
@@ -113,6 +118,7 @@ function faultCode({ code }: FsError): number {
 /** Before a page of the cache may be stored into: its blocks have space, and it counts as dirty. @returns LOCKED, or NOPAGE: it is not the file's page any more. */
 function* pageMkwrite(fs: Ext4, inode: Ext4Inode, fault: Fault): Task<number> {
   if ((inode.i_flags & EXT4_IMMUTABLE_FL) !== 0) return VmFault.SIGBUS;
+  if (fs.pageCache.hasTooMuchDirty) yield* relievePageCache(fs);
   yield* startPagefault(fs);
   try {
     return yield* unlessDamaged(fs, inode, function* () {
@@ -123,10 +129,18 @@ function* pageMkwrite(fs: Ext4, inode: Ext4Inode, fault: Fault): Task<number> {
       const folio = fault.page!.memory as Folio;
       const fromBytes = fault.pgoff * PAGE_BYTES;
       if (!isFilePage(inode, folio, fromBytes)) return VmFault.NOPAGE;
-      const endBytes = Math.min(fromBytes + PAGE_BYTES, inode.i_size);
-      yield* withSpaceRetry(fs, () => reserveBlocks(fs, inode, fromBytes, endBytes));
-      if (!isFilePage(inode, folio, fromBytes)) return VmFault.NOPAGE;
       const { i_mapping: mapping } = inode;
+      mapping.hold(folio);
+      let endBytes: number;
+      try {
+        // The file may grow meanwhile: then what it has now is asked for, too.
+        do {
+          endBytes = Math.min(fromBytes + PAGE_BYTES, inode.i_size);
+          yield* withSpaceRetry(fs, () => reserveBlocks(fs, inode, fromBytes, endBytes));
+        } while (endBytes < Math.min(fromBytes + PAGE_BYTES, inode.i_size));
+      } finally {
+        mapping.letGo(folio);
+      }
       const firstBlock = Math.floor((fromBytes % mapping.folioBytes) / fs.blockBytes);
       const endBlock = Math.ceil((endBytes - folio.index * mapping.folioBytes) / fs.blockBytes);
       mapping.markDirty(folio, mapping.blockBits(firstBlock, endBlock - firstBlock));
@@ -134,6 +148,15 @@ function* pageMkwrite(fs: Ext4, inode: Ext4Inode, fault: Fault): Task<number> {
     });
   } finally {
     endPagefault(fs);
+  }
+}
+
+/** Who makes too much dirty helps to write it; what goes wrong with other files there is not his business, and stays dirty. @kernel balance_dirty_pages */
+function* relievePageCache(fs: Ext4): Task<void> {
+  try {
+    yield* writebackSome(fs);
+  } catch (error) {
+    if (!(error instanceof FsError) || error instanceof CorruptionError) throw error;
   }
 }
 

@@ -19,8 +19,8 @@ import type { Ext4 } from "./super.js";
 /** Flags that go from a directory to what is made in it; those that only a directory may have; and what a device or link may have. */
 const INHERITED = EXT4_SECRM_FL | EXT4_UNRM_FL | EXT4_COMPR_FL | EXT4_SYNC_FL | EXT4_NODUMP_FL | EXT4_NOATIME_FL | EXT4_COMPRBLK_FL | EXT4_NOCOMPR_FL | EXT4_JOURNAL_DATA_FL |
   EXT4_NOTAIL_FL | EXT4_DIRSYNC_FL | EXT4_PROJINHERIT_FL | EXT4_CASEFOLD_FL | EXT4_DAX_FL;
-const DIRECTORY_ONLY = EXT4_DIRSYNC_FL | EXT4_TOPDIR_FL | EXT4_CASEFOLD_FL | EXT4_PROJINHERIT_FL;
-const ANY_TYPE = EXT4_NODUMP_FL | EXT4_NOATIME_FL;
+export const DIRECTORY_ONLY = EXT4_DIRSYNC_FL | EXT4_TOPDIR_FL | EXT4_CASEFOLD_FL | EXT4_PROJINHERIT_FL;
+export const ANY_TYPE = EXT4_NODUMP_FL | EXT4_NOATIME_FL;
 /** i_extra_isize of a new inode where the superblock wishes none. */
 const EXTRA_BYTES = ext4_inode.$.size - EXT4_GOOD_OLD_INODE_BYTES;
 

@@ -55,7 +55,7 @@ export interface Ext4MountOptions {
   noload?: boolean | undefined;
   /** Bytes that cached metadata blocks may take. Default 64 MiB. */
   bufferCacheBytes?: number | undefined;
-  /** Bytes that cached file data may take, written or not. Default 48 MiB. */
+  /** Bytes that cached file data may take, written or not. Default 32 MiB. */
   pageCacheBytes?: number | undefined;
   /** How file data and metadata hang together after a crash. Default ordered: data is on disk before the metadata that leads to it. */
   dataMode?: DataMode | undefined;
@@ -75,8 +75,8 @@ export interface Ext4MountOptions {
 }
 
 const BUFFER_CACHE_BYTES = 64 * 2 ** 20;
-const PAGE_CACHE_BYTES = 48 * 2 ** 20;
-const INODE_CACHE_COUNT = 3072;
+const PAGE_CACHE_BYTES = 32 * 2 ** 20;
+const INODE_CACHE_COUNT = 2048;
 /** An inode may be as large as a block, and this bounds those in core then. */
 const INODE_CACHE_BYTES = 16 * 2 ** 20;
 /** Inodes looked at for one that may go, when a new one comes. */

@@ -6,6 +6,7 @@ import { EXT4_INLINE_DATA_FL } from "../format/inode.js";
 import type { Handle } from "../jbd2/handle.js";
 import { FsError } from "../lib/errno.js";
 import { breakLayouts, removeEntries } from "../dax/writeback.js";
+import type { AddressSpace } from "../mm/address-space.js";
 import { PAGE_BYTES } from "../mm/memory.js";
 import { unmapMappingPages } from "../mm/rmap.js";
 import { assertHeld } from "../sched/lockdep.js";
@@ -15,7 +16,7 @@ import { checkData, readFolio } from "./file.js";
 import { INODE_CREDITS, sizeBytesMax, stampWrite, zeroTail } from "./file-write.js";
 import { resizeInline } from "./inline-write.js";
 import { hasMap, type Ext4Inode } from "./inode.js";
-import { journalsData } from "./journaled-data.js";
+import { journalsData, zeroJournaledTail } from "./journaled-data.js";
 import { mapBlocks } from "./map.js";
 import { mapCredits, removeMappings } from "./map-write.js";
 import { orphanAdd, orphanDel } from "./orphan.js";
@@ -35,7 +36,10 @@ export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<vo
   assertHeld(inode.i_rwsem, "write");
   checkData(inode, true);
   if (sizeBytes > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
-  if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* resizeInline(fs, inode, sizeBytes))) return;
+  if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* resizeInline(fs, inode, sizeBytes))) {
+    if (inode.i_mapping.isMapped) unmapMappingPages(inode.i_mapping, Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
+    return;
+  }
   const isLonger = sizeBytes > inode.i_size;
   // Of a DAX file nobody may store into the last block while its rest is zeroed.
   if (isLonger && !inode.isDax) return yield* grow(fs, inode, sizeBytes);
@@ -72,6 +76,8 @@ function* shrink(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   if (sizeBytes === 0 && inode.i_size > 0) inode.isFlushedOnClose = true;
   inode.i_size = sizeBytes;
   dropPages(fs, inode, sizeBytes, Infinity);
+  // Once more: until the size was set, pages that were in memory could be mapped, and copied, again.
+  if (inode.i_mapping.isMapped) unmapMappingPages(inode.i_mapping, Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
   yield* fs.change(INODE_CREDITS + ORPHAN_CREDITS + FREE_CREDITS + mapCredits(fs, inode), function* (handle) {
     yield* orphanAdd(handle, inode);
     inode.i_disksize = sizeBytes;
@@ -95,23 +101,6 @@ function* freeFrom(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: number): Ta
   }
 }
 
-/** A journaled file's last block is zeroed through the journal. */
-function* zeroJournaledTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
-  const inBlock = sizeBytes % fs.blockBytes;
-  if (inBlock === 0) return;
-  const { i_mapping: mapping } = inode;
-  const folio = inode.hasPages ? mapping.find(Math.floor(sizeBytes / mapping.folioBytes)) : undefined;
-  folio?.data.fill(0, sizeBytes % mapping.folioBytes, (sizeBytes % mapping.folioBytes) + fs.blockBytes - inBlock);
-  const { state, pblk } = yield* mapBlocks(fs, inode, Math.floor(sizeBytes / fs.blockBytes), 1);
-  if (state !== "written") return;
-  yield* fs.change(INODE_CREDITS, function* (handle) {
-    const buffer = handle.tryWriteAccess(pblk) ?? (yield* handle.getWriteAccess(pblk));
-    buffer.data.fill(0, inBlock);
-    handle.dirty(buffer);
-  });
-}
-
-/** Drops what memory has of a range of bytes: whole blocks only, edges are the caller's. Promises of space for them are taken back. */
 /**
  * Before blocks or bytes of a range go: no process has the pages mapped, and a fault waits for invalidate_lock, which the caller has for writing. `evenCows`: private copies go, too.
  * Of a DAX file all mappings go, as in Linux, and the entries of the range.
@@ -125,6 +114,7 @@ export function* unmapRange(_fs: Ext4, inode: Ext4Inode, fromBytes: number, endB
   if (mapping.isMapped) unmapMappingPages(mapping, (evenCows ? Math.ceil : Math.floor)(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES), evenCows);
 }
 
+/** Drops what memory has of a range of bytes: whole blocks only, edges are the caller's. Promises of space for them are taken back. */
 export function dropPages(fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number): void {
   const { i_mapping: mapping } = inode;
   const { folioBytes, blocksPerFolio } = mapping;
@@ -143,10 +133,23 @@ export function dropPages(fs: Ext4, inode: Ext4Inode, fromBytes: number, endByte
   }
   const ratio = fs.sb.clusterBlocks;
   for (const cluster of inode.delayedClusters) {
-    if (cluster * ratio < first || (cluster + 1) * ratio > end) continue;
+    if ((cluster + 1) * ratio <= first || cluster * ratio >= end) continue;
+    const isWithin = cluster * ratio >= first && (cluster + 1) * ratio <= end;
+    if (!isWithin && hasDirtyBlock(mapping, cluster * ratio, (cluster + 1) * ratio)) continue;
     inode.delayedClusters.delete(cluster);
     fs.allocator.unreserve(1);
   }
+}
+
+function hasDirtyBlock(mapping: AddressSpace, first: number, end: number): boolean {
+  const { blocksPerFolio } = mapping;
+  for (const { index, dirtyBlocks } of mapping.dirtyFolios) {
+    for (let block = 0; block < blocksPerFolio; block++) {
+      const lblk = index * blocksPerFolio + block;
+      if (lblk >= first && lblk < end && (dirtyBlocks & (1 << block)) !== 0) return true;
+    }
+  }
+  return false;
 }
 
 /** Zeroes part of a block that a file keeps, in memory; it is written back as any change. */
@@ -167,9 +170,32 @@ export function* zeroPart(fs: Ext4, inode: Ext4Inode, fromBytes: number, endByte
 
 /**
  * Deletes an inode that has no name and no holder. It is on the orphan list already, so a crash in the midst is finished by the next mount.
- * Takes: i_writeback, jbd2_handle, i_data_sem, xattr_sem.
+ * Takes: invalidate_lock(w) of a DAX file, i_writeback, jbd2_handle, i_data_sem, xattr_sem.
  */
 export function* deleteInode(fs: Ext4, inode: Ext4Inode): Task<void> {
+  // Somebody may write its pages back, or hold some of a device's own, still.
+  if (inode.hasDaxEntries) yield* letGoOfPages(inode);
+  if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
+  try {
+    yield* deleteLocked(fs, inode);
+  } finally {
+    inode.i_writeback.unlock();
+  }
+}
+
+/** @kernel dax_break_layout_final */
+function* letGoOfPages(inode: Ext4Inode): Task<void> {
+  const { invalidate_lock: lock } = inode.i_mapping;
+  if (!lock.tryWrite()) yield* lock.write();
+  try {
+    yield* breakLayouts(inode, lock, 0, Infinity);
+    yield* removeEntries(inode, 0, Infinity);
+  } finally {
+    lock.unlockWrite();
+  }
+}
+
+function* deleteLocked(fs: Ext4, inode: Ext4Inode): Task<void> {
   dropPages(fs, inode, 0, Infinity);
   inode.i_mapping.drop();
   yield* fs.change(INODE_CREDITS * 2 + ORPHAN_CREDITS + FREE_CREDITS + mapCredits(fs, inode) + xattrCredits(fs, 0), function* (handle) {

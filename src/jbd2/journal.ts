@@ -29,7 +29,7 @@ export interface Filing {
 /** Seconds after which a transaction is committed by itself (JBD2_DEFAULT_MAX_COMMIT_AGE). */
 const COMMIT_INTERVAL_SEC = 5;
 /** Objects in core that wait for the seal: with more of them, of which each must stay in memory, a transaction is committed. */
-const SEALABLES_MAX = 3072;
+const SEALABLES_MAX = 2048;
 /** Revoke records that fit a log block at least. */
 const REVOKES_PER_BLOCK_MIN = 100;
 

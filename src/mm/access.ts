@@ -8,7 +8,8 @@ import type { Task } from "../sched/task.js";
 import { FOLL_FORCE, FOLL_LONGTERM, FOLL_WRITE, VM_EXEC, VM_READ, VM_WRITE } from "./constants.js";
 import { PAGE_BYTES, type Memory } from "./memory.js";
 import type { MmStruct } from "./mm-struct.js";
-import { ACCESSED, DIRTY, type Leaf } from "./page-table.js";
+import { ACCESSED, DIRTY } from "./page-table.js";
+import type { Vma } from "./vma.js";
 
 /** Why an access went no further. */
 export interface FailedAccess {
@@ -44,47 +45,66 @@ export function* fetch(mm: MmStruct, address: number, into: Uint8Array): Task<Ac
 function* copy(mm: MmStruct, address: number, bytes: Uint8Array, kind: Kind): Task<Access> {
   for (let done = 0; done < bytes.length;) {
     const at = address + done;
-    const leaf = accessible(mm, at, kind);
-    if (leaf === undefined) {
+    const run = accessible(mm, at, bytes.length - done, kind);
+    if (run === undefined) {
       const code = yield* faultFor(mm, at, kind);
       if ((code & VmFault.ERROR) !== 0) return { doneBytes: done, failed: { address: at, code, isMapped: mm.vmas.find(at) !== undefined } };
       continue;
     }
-    const inLeaf = at % leaf.lengthBytes;
-    const length = Math.min(leaf.lengthBytes - inLeaf, bytes.length - done);
-    const { memory } = leaf;
-    const from = leaf.offsetBytes + inLeaf;
+    const { memory, from, length } = run;
     if (kind === "store") {
-      leaf.mark(ACCESSED | DIRTY);
       memory.data.set(bytes.subarray(done, done + length), from);
       memory.stored?.(from, length);
     } else {
-      if (memory.isReadable?.(from, length) === false) return { doneBytes: done, failed: { address: at, code: VmFault.HWPOISON, isMapped: true } };
-      leaf.mark(ACCESSED);
-      bytes.set(memory.data.subarray(from, from + length), done);
+      const good = memory.isReadable?.(from, length) === false ? goodBytes(memory, from, length) : length;
+      bytes.set(memory.data.subarray(from, from + good), done);
+      if (good < length) return { doneBytes: done + good, failed: { address: at + good, code: VmFault.HWPOISON, isMapped: true } };
     }
     done += length;
   }
   return { doneBytes: bytes.length, failed: undefined };
 }
 
-/** The entry, if the hardware lets this access through it. */
-function accessible(mm: MmStruct, address: number, kind: Kind): Leaf | undefined {
-  const leaf = mm.pageTables.find(address);
-  if (leaf === undefined || (kind === "store" && !leaf.isWritable)) return undefined;
+interface Run { readonly memory: Memory; readonly from: number; readonly length: number }
+
+/** What the hardware lets this access have from `address` on without a fault, as far as it lies in one piece: neighbouring entries of a contiguous file are one. Undefined: nothing. */
+function accessible(mm: MmStruct, address: number, wantedBytes: number, kind: Kind): Run | undefined {
   // Rights are in each entry on real hardware; here those of the VMA are asked, which mprotect changes.
-  return hasRight(mm, address, kind) ? leaf : undefined;
+  const vma = mm.vmas.find(address);
+  const first = vma === undefined || !hasRight(vma, kind) ? undefined : mm.pageTables.find(address);
+  if (first === undefined || (kind === "store" && !first.isWritable)) return undefined;
+  const bits = kind === "store" ? ACCESSED | DIRTY : ACCESSED;
+  const { memory } = first;
+  const inLeaf = address % first.lengthBytes;
+  const from = first.offsetBytes + inLeaf;
+  const endBytes = Math.min(wantedBytes, vma!.vm_end - address);
+  let length = first.lengthBytes - inLeaf;
+  first.mark(bits);
+  while (length < endBytes) {
+    const leaf = mm.pageTables.find(address + length);
+    if (leaf?.memory !== memory || leaf.offsetBytes !== from + length || (kind === "store" && !leaf.isWritable)) break;
+    leaf.mark(bits);
+    length += leaf.lengthBytes;
+  }
+  return { memory, from, length: Math.min(length, endBytes) };
 }
 
-function hasRight(mm: MmStruct, address: number, kind: Kind): boolean {
-  const flags = mm.vmas.find(address)?.vm_flags ?? 0;
+/** What can be loaded before bad memory, which comes in units of 512 bytes. */
+function goodBytes(memory: Memory, from: number, length: number): number {
+  let at = from;
+  for (let end = at - (at % 512) + 512; at < from + length && memory.isReadable!(at, Math.min(end, from + length) - at); end += 512) at = end;
+  return Math.min(at - from, length);
+}
+
+function hasRight({ vm_flags: flags }: Vma, kind: Kind): boolean {
   // What can be written or executed can be read on x86.
   return (flags & (kind === "store" ? VM_WRITE : kind === "fetch" ? VM_EXEC : VM_READ | VM_WRITE | VM_EXEC)) !== 0;
 }
 
 /** One fault; the access is then tried again, and may fault anew. */
 function* faultFor(mm: MmStruct, address: number, kind: Kind): Task<number> {
-  if (!hasRight(mm, address, kind)) return VmFault.SIGSEGV;
+  const vma = mm.vmas.find(address);
+  if (vma === undefined || !hasRight(vma, kind)) return VmFault.SIGSEGV;
   return yield* mm.faultIn(address, FaultFlag.USER | (kind === "store" ? FaultFlag.WRITE : kind === "fetch" ? FaultFlag.INSTRUCTION : 0));
 }
 

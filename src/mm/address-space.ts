@@ -18,8 +18,18 @@ export class Folio implements Memory {
   dirtyBlocks = 0;
   /** Counts changes: who writes the folio back sees whether it was changed meanwhile. */
   version = 0;
+  /** Who works on it and waits meanwhile: it is not to be let go for room. */
+  holds = 0;
 
   constructor(readonly index: number, readonly data: Uint8Array) {}
+}
+
+/** Folios first .. end - 1 are being read. */
+export interface Reading {
+  readonly first: number;
+  readonly end: number;
+  /** What was read may be older than what was written meanwhile. */
+  isStale: boolean;
 }
 
 export class AddressSpace {
@@ -31,6 +41,7 @@ export class AddressSpace {
   readonly i_mmap = new Set<Vma>();
   private faultLock: RwSem | undefined;
   private readonly folios = new Map<number, Folio>();
+  private readonly readings = new Set<Reading>();
 
   /** @param host the inode, for who gets here from the cache's side. */
   constructor(private readonly cache: PageCache, blockBytes: number, readonly host?: unknown) {
@@ -55,6 +66,7 @@ export class AddressSpace {
   /** New folios `first` .. first + count - 1, all zeroes, with neighbouring memory. None of them is here yet. */
   create(first: number, count: number): Folio[] {
     const created: Folio[] = [];
+    this.cache.makeRoom(count * this.folioBytes);
     const slabFolios = Math.max(1, SLAB_BYTES_MAX / this.folioBytes);
     for (let from = 0; from < count; from += slabFolios) {
       const inSlab = Math.min(slabFolios, count - from);
@@ -70,6 +82,32 @@ export class AddressSpace {
     this.folios.set(folio.index, folio);
     this.cache.added(folio, this);
     return folio;
+  }
+
+  /** The folio stays here until letGo, unless its blocks are taken away. */
+  hold(folio: Folio): Folio {
+    if (folio.holds++ === 0) this.cache.held(folio);
+    return folio;
+  }
+
+  letGo(folio: Folio): void {
+    if (--folio.holds === 0 && this.folios.get(folio.index) === folio) this.cache.letGo(folio, this);
+  }
+
+  /** Before folios are read that are not here, and after: who finds them changed meanwhile reads anew. */
+  beginReading(first: number, count: number): Reading {
+    const reading = { first, end: first + count, isStale: false };
+    this.readings.add(reading);
+    return reading;
+  }
+
+  endReading(reading: Reading): void {
+    this.readings.delete(reading);
+  }
+
+  /** The disk has, or is about to get, something newer than a reader may have found. */
+  changedOnDisk(index: number): void {
+    for (const reading of this.readings) if (index >= reading.first && index < reading.end) reading.isStale = true;
   }
 
   /** The bits of blocks first .. first + count - 1 within a folio. */
@@ -110,6 +148,7 @@ export class AddressSpace {
   remove(folio: Folio): void {
     if (folio.mapCount > 0) unmapMappingPages(this, folio.index * this.pagesPerFolio, (folio.index + 1) * this.pagesPerFolio, false);
     this.markClean(folio);
+    if (folio.version > 0) this.changedOnDisk(folio.index);
     if (this.folios.delete(folio.index)) this.cache.removed(folio);
   }
 
@@ -139,7 +178,12 @@ export class AddressSpace {
 
   /** Lets go of what nobody has mapped and the disk has, too. */
   dropClean(): void {
-    for (const folio of [...this.folios.values()]) if (folio.dirtyBlocks === 0 && folio.mapCount === 0) this.remove(folio);
+    for (const folio of [...this.folios.values()]) if (folio.dirtyBlocks === 0 && folio.mapCount === 0 && folio.holds === 0) this.remove(folio);
+  }
+
+  /** Lets go of what the disk has, too, mapped or not. */
+  invalidate(): void {
+    for (const folio of [...this.folios.values()]) if (folio.dirtyBlocks === 0 && folio.holds === 0) this.remove(folio);
   }
 
   /** Lets go of everything; what is dirty is lost. */

@@ -5,6 +5,7 @@
 import { FsError } from "../lib/errno.js";
 import { FaultFlag, PTE_ORDER, VmFault } from "../lib/vm-fault.js";
 import { MMAP_LOCK, MMAP_LOCK_CHILD } from "../sched/lock-classes.js";
+import { doAll } from "../sched/all.js";
 import { RwSem } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
 import { AddressMap } from "./address-map.js";
@@ -86,7 +87,7 @@ export class MmStruct {
     const isFixed = (flags & (C.MAP_FIXED | C.MAP_FIXED_NOREPLACE)) !== 0;
     if (isFixed) {
       if (address === undefined || address % PAGE_BYTES !== 0) throw new FsError("EINVAL");
-      if (address + length > ADDRESS_END) throw new FsError("ENOMEM");
+      if (!(address >= 0 && address + length <= ADDRESS_END)) throw new FsError("ENOMEM");
       if ((flags & C.MAP_FIXED_NOREPLACE) !== 0 && this.vmas.overlapping(address, address + length).length > 0) throw new FsError("EEXIST");
       return address;
     }
@@ -105,14 +106,17 @@ export class MmStruct {
     yield* this.exclusively(() => this.unmap(address, address + length));
   }
 
+  /** All goes, whatever the files have to say to it. */
   private *unmap(start: number, end: number): Task<void> {
+    const files: MappableFile[] = [];
     for (const vma of this.vmas.isolate(start, end)) {
       const { from, to } = this.vmas.gapAround(vma.vm_start, vma.vm_end);
       this.zap(vma, vma.vm_start, vma.vm_end);
       this.vmas.remove(vma);
       this.pageTables.freeTables(from, to);
-      if (vma.vm_file !== undefined) yield* vma.vm_file.put();
+      if (vma.vm_file !== undefined) files.push(vma.vm_file);
     }
+    yield* doAll(files.map((file) => () => file.put()));
   }
 
   /** Takes the entries of start .. end - 1 away; a huge one that lies there in part goes as a whole. */
@@ -163,6 +167,8 @@ export class MmStruct {
     if (address % PAGE_BYTES !== 0 || newLength === 0 || (flags & ~(C.MREMAP_MAYMOVE | C.MREMAP_FIXED | C.MREMAP_DONTUNMAP)) !== 0) throw new FsError("EINVAL");
     if ((isFixed || keepsOld) && (flags & C.MREMAP_MAYMOVE) === 0) throw new FsError("EINVAL");
     if (keepsOld && oldLength !== newLength) throw new FsError("EINVAL");
+    if (newLength < oldLength && address + oldLength > ADDRESS_END) throw new FsError("EINVAL");
+    if (isFixed && newAddress !== undefined && newAddress + newLength > ADDRESS_END) throw new FsError("EINVAL");
     if (isFixed && (newAddress === undefined || newAddress % PAGE_BYTES !== 0 || overlaps(address, oldLength, newAddress, newLength))) throw new FsError("EINVAL");
     return yield* this.exclusively(() => this.remap(address, oldLength, newLength, { mayMove: (flags & C.MREMAP_MAYMOVE) !== 0, keepsOld, target: isFixed ? newAddress : undefined }));
   }
@@ -178,9 +184,10 @@ export class MmStruct {
       oldLength = newLength;
     }
     if (target === undefined && !keepsOld && newLength === oldLength) return address;
-    vma = this.vmas.find(address)!; // what was unmapped may have been its other end
-    if (oldLength > vma.vm_end - address) throw new FsError("EFAULT");
-    if (target === undefined && !keepsOld && oldLength > 0 && address + oldLength === vma.vm_end && this.vmas.overlapping(vma.vm_end, address + newLength).length === 0) {
+    vma = this.vmas.find(address); // what was unmapped may have been its other end, or all of it
+    if (vma === undefined || oldLength > vma.vm_end - address) throw new FsError("EFAULT");
+    const fits = address + newLength <= ADDRESS_END;
+    if (target === undefined && !keepsOld && fits && oldLength > 0 && address + oldLength === vma.vm_end && this.vmas.overlapping(vma.vm_end, address + newLength).length === 0) {
       vma.vm_end = address + newLength;
       return address;
     }
@@ -251,12 +258,16 @@ export class MmStruct {
     const isCovered = yield* this.exclusively(function* (this: MmStruct): Task<boolean> {
       let at = address;
       let hasGap = false;
-      for (const { vm_start: start, vm_end: vmaEnd } of this.vmas.overlapping(address, end)) {
-        hasGap ||= start > at;
-        at = Math.min(end, vmaEnd);
-        yield* this.advise(Math.max(address, start), at, advice);
+      while (at < end) {
+        // Looked up each time: MADV_REMOVE lets go of mmap_lock.
+        const [vma] = this.vmas.overlapping(at, end);
+        if (vma === undefined) return false;
+        hasGap ||= vma.vm_start > at;
+        const from = Math.max(at, vma.vm_start);
+        at = Math.min(end, vma.vm_end);
+        yield* this.advise(from, at, advice);
       }
-      return !hasGap && at === end;
+      return !hasGap;
     }.bind(this));
     if (!isCovered) throw new FsError("ENOMEM");
   }
@@ -300,12 +311,15 @@ export class MmStruct {
   *mincore(address: number, lengthBytes: number): Task<Uint8Array> {
     const end = address + roundUp(lengthBytes);
     if (address % PAGE_BYTES !== 0) throw new FsError("EINVAL");
+    if (!(lengthBytes >= 0 && end <= ADDRESS_END)) throw new FsError("ENOMEM");
     if (!this.mmap_lock.tryRead()) yield* this.mmap_lock.read();
     try {
+      // First, lest a caller's claim of terabytes be believed.
+      const mappedBytes = this.vmas.overlapping(address, end).reduce((sum, { vm_start: from, vm_end: to }) => sum + Math.min(to, end) - Math.max(from, address), 0);
+      if (mappedBytes < end - address) throw new FsError("ENOMEM");
       return Uint8Array.from({ length: (end - address) / PAGE_BYTES }, (_, index) => {
         const at = address + index * PAGE_BYTES;
-        const vma = this.vmas.find(at);
-        if (vma === undefined) throw new FsError("ENOMEM");
+        const vma = this.vmas.find(at)!;
         if (this.pageTables.find(at) !== undefined) return 1;
         const mapping = vma.vm_file?.f_mapping;
         const pgoff = vma.vm_pgoff + (at - vma.vm_start) / PAGE_BYTES;

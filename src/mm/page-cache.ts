@@ -22,14 +22,18 @@ export class PageCache {
     return this.dirtyBytes > this.limitBytes / 2;
   }
 
+  /** Lets go of clean folios until so many bytes have room: before they come, so that those that come together do not push each other out. */
+  makeRoom(bytes: number): void {
+    while (this.sizeBytes + bytes > this.limitBytes) {
+      const oldest = this.oldestClean.next();
+      if (oldest === undefined) break;
+      oldest[1].remove(oldest[0]);
+    }
+  }
+
   added(folio: Folio, mapping: AddressSpace): void {
     this.sizeBytes += folio.data.length;
     this.setClean(folio, mapping);
-    while (this.sizeBytes > this.limitBytes) {
-      const oldest = this.oldestClean.next();
-      if (oldest === undefined || oldest[0] === folio) break;
-      oldest[1].remove(oldest[0]);
-    }
   }
 
   used(folio: Folio, mapping: AddressSpace): void {
@@ -43,7 +47,16 @@ export class PageCache {
 
   cleaned(folio: Folio, mapping: AddressSpace): void {
     this.dirtyBytes -= folio.data.length;
-    this.setClean(folio, mapping);
+    if (folio.holds === 0) this.setClean(folio, mapping);
+  }
+
+  /** It stays until it is let go, clean or not. */
+  held(folio: Folio): void {
+    this.clean.delete(folio);
+  }
+
+  letGo(folio: Folio, mapping: AddressSpace): void {
+    if (folio.dirtyBlocks === 0) this.setClean(folio, mapping);
   }
 
   private setClean(folio: Folio, mapping: AddressSpace): void {

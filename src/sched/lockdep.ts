@@ -47,6 +47,8 @@ let root = new LockChain("");
 const plainHeld: HeldLock[] = [];
 
 const STACK_FRAMES = 40;
+/** Frames that say only that a lock is taken. */
+const OWN_FRAMES = /\bat (?:\w+\.)?(?:here|checkChain|uncheckedChain|beforeAcquire|afterAcquire|tryAcquire|acquireIfFree|addHolder|mightWait)\b/;
 
 function here(): string {
   const limits = Error as { stackTraceLimit?: number };
@@ -54,7 +56,7 @@ function here(): string {
   limits.stackTraceLimit = STACK_FRAMES;
   const stack = new Error().stack ?? "";
   if (limit !== undefined) limits.stackTraceLimit = limit;
-  return stack.split("\n").slice(1).filter((line) => !/[\\/]sched[\\/](lockdep|locks|scheduler)\.[jt]s/.test(line)).join("\n");
+  return stack.split("\n").slice(1).filter((line) => !OWN_FRAMES.test(line)).join("\n");
 }
 
 function heldNow(): HeldLock[] {
@@ -119,8 +121,9 @@ function inversion(before: HeldLock, after: ClassedLock, afterClass: LockClass, 
 /** The steps by which `to` is known to come after `from`. */
 function findPath(from: LockClass, to: LockClass, visited = new Set<LockClass>()): ObservedEdge[] | undefined {
   visited.add(from);
+  const direct = order.get(from)?.get(to);
+  if (direct !== undefined) return [direct];
   for (const [next, edge] of order.get(from) ?? []) {
-    if (next === to) return [edge];
     if (visited.has(next)) continue;
     const rest = findPath(next, to, visited);
     if (rest !== undefined) return [edge, ...rest];

@@ -121,7 +121,7 @@ export function* changeFlags(inode: Inode, flags: number, cred: Credentials): Ta
     checkOwnership(inode, cred);
     return withInodeLock(inode, function* () {
       if (!isPrivileged(cred) && ((flags ^ inode.i_flags) & (FS_IMMUTABLE_FL | FS_APPEND_FL)) !== 0) throw new FsError("EPERM");
-      yield* inode.setFlags(flags);
+      yield* inode.setFlags(flags, isPrivileged(cred));
     });
   });
 }

@@ -1,5 +1,6 @@
 /** A process's descriptors: numbers for open files, which more of them may share. Source: struct files_struct (include/linux/fdtable.h), fs/file.c. */
 import { FsError } from "../lib/errno.js";
+import { doAll } from "../sched/all.js";
 import type { Task } from "../sched/task.js";
 import type { File } from "./file.js";
 
@@ -66,6 +67,6 @@ export class Descriptors {
   }
 
   *closeAll(): Task<void> {
-    for (const fd of [...this.open.keys()]) yield* this.remove(fd).put();
+    yield* doAll([...this.open.keys()].map((fd) => () => this.remove(fd).put()));
   }
 }

@@ -76,8 +76,14 @@ function* openExec(walker: Walker, path: Uint8Array): Task<File> {
   const { d_inode: inode } = dentry;
   if (!inode.isRegular() || mnt.flags.isNoExec === true) throw new FsError("EACCES");
   yield* checkPermission(inode, cred, MAY_EXEC);
-  denyWriteAccess(inode);
-  return new File(dentry, mnt, O_RDONLY, cred);
+  const file = new File(dentry, mnt, O_RDONLY, cred);
+  try {
+    denyWriteAccess(inode);
+  } catch (error) {
+    yield* file.put();
+    throw error;
+  }
+  return file;
 }
 
 function* closeExecuted(file: File): Task<void> {

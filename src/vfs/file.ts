@@ -35,7 +35,7 @@ export class File implements MappableFile {
   isLinkable: boolean;
   private posLock: Mutex | undefined;
 
-  /** @throws FsError ETXTBSY it is to be written, and is executed. */
+  /** @throws FsError ETXTBSY it is to be written, and is executed; ENOENT it was deleted since its name was looked up. */
   constructor(readonly f_dentry: Dentry, readonly f_mnt: Mount, readonly f_flags: number, readonly f_cred: Credentials) {
     const inode = this.f_inode = f_dentry.d_inode;
     const access = f_flags & O_ACCMODE;
@@ -44,6 +44,7 @@ export class File implements MappableFile {
     this.isWritable = access !== O_RDONLY && access !== O_ACCMODE;
     this.isWriter = this.isWritable && inode.isRegular();
     this.isLinkable = (f_flags & (O_TMPFILE | O_EXCL)) === O_TMPFILE;
+    if (inode.isGone) throw new FsError("ENOENT");
     if (this.isWriter) getWriteAccess(inode);
     inode.i_count++;
     f_mnt.files.add(this);

@@ -178,8 +178,8 @@ export abstract class Inode {
   abstract isEmpty(): Task<boolean>;
   /** Requires: i_rwsem(w). @throws FsError EFBIG, EINVAL, ENOSPC, EOPNOTSUPP. */
   abstract setattr(changes: AttributeChanges): Task<void>;
-  /** Sets i_flags as chattr does. Requires: i_rwsem(w). */
-  abstract setFlags(flags: number): Task<void>;
+  /** Sets i_flags as chattr does. Requires: i_rwsem(w). @param isPrivileged the caller may use more than his share of the filesystem (CAP_SYS_RESOURCE). */
+  abstract setFlags(flags: number, isPrivileged?: boolean): Task<void>;
   /** Sets, or with undefined removes, an extended attribute. Requires: i_rwsem(w). @throws FsError EEXIST, ENODATA, ENOSPC, E2BIG, ERANGE, EOPNOTSUPP, EPERM. */
   abstract setxattr(name: Uint8Array, value: Uint8Array | undefined, flags: XattrFlags): Task<void>;
   /** Writes all of `data`, into memory; fsync makes it durable. Requires: i_rwsem(w). @throws FsError ENOSPC, EFBIG, EIO. */
@@ -226,6 +226,8 @@ export abstract class Inode {
   i_writecount = 0;
   /** Open files and other holders: above 0 it stays, even without a name. */
   i_count = 0;
+  /** It is being deleted, or was: who found it by a name that it had comes too late. */
+  isGone = false;
   abstract readonly i_rwsem: RwSem;
   /** Called when a name or a holder is gone: an inode that has neither is deleted. Holds no lock. */
   abstract release(): Task<void>;

@@ -8,6 +8,7 @@ import { fetch, getUserPages, load, store, type Access, type PinnedPage } from "
 import { MAP_ANONYMOUS } from "../mm/constants.js";
 import { PAGE_BYTES } from "../mm/memory.js";
 import type { MmStruct } from "../mm/mm-struct.js";
+import { doAll } from "../sched/all.js";
 import type { Task } from "../sched/task.js";
 import { execve, type ExecResult } from "./exec.js";
 import type { File } from "./file.js";
@@ -174,10 +175,7 @@ export class Process extends ProcessFiles {
     if (this.exitStatus !== undefined) return;
     this.exitStatus = status;
     this.kernel.processes.delete(this.pid);
-    yield* this.mm.release();
-    yield* this.dropExeFile();
-    yield* this.descriptors.closeAll();
-    yield* this.setWorkingDirectory(undefined);
+    yield* doAll([() => this.mm.release(), () => this.dropExeFile(), () => this.descriptors.closeAll(), () => this.setWorkingDirectory(undefined)]);
   }
 }
 

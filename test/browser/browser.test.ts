@@ -1,13 +1,14 @@
 /** The package's bundle for browsers, in one: images from Blobs, Files, bytes and web servers are read there as Linux read them. */
 import { build } from "esbuild";
 import { spawnSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { chromium, type Browser, type Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fixtureImage, fixtureTree, type Fixture } from "../support/fixtures.js";
-import { notTestedHere } from "../support/host.js";
+import { notTestedHere, run, temporaryFolder } from "../support/host.js";
 import { serveImage, type ImageServer, type Served } from "../support/image-server.js";
 import type { actions, Entry, Way } from "./page.js";
 
@@ -115,6 +116,16 @@ describe.runIf(executablePath !== "")("in Chromium", () => {
     const gone = await serve(fixtureImage("plain"));
     await gone.close();
     expect(await inPage("error", "url", gone.url, "open")).toMatchObject({ code: "EIO" });
+  });
+
+  test("a file is read and stored into where it lies", async () => {
+    const folder = temporaryFolder();
+    const image = join(folder, "disk.img");
+    mkdirSync(join(folder, "source"));
+    writeFileSync(join(folder, "source", "file"), "what is in the file from the beginning");
+    run("mke2fs", ["-q", "-F", "-t", "ext4", "-b", "4096", "-d", join(folder, "source"), image, "4M"]);
+    const server = await serve(readFileSync(image));
+    expect(await inPage("map", server.url, "/file")).toEqual({ isSame: true, before: "what is in the file from the beginning", after: "stored in placefile from the beginning" });
   });
 
   test("an image in memory can be changed there", async () => {

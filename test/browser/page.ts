@@ -2,7 +2,7 @@
 import type * as Package from "../../src/platform/browser/index.js";
 
 const bundle = "/browser.js";
-const { Ext4 } = await import(bundle) as typeof Package;
+const { Ext4, PmemDevice } = await import(bundle) as typeof Package;
 
 /** How the page comes by the image. */
 export type Way = "url" | "blob" | "file" | "bytes";
@@ -101,6 +101,23 @@ export const actions = {
     await volume.close();
     const again = await Ext4.open(bytes);
     return { text: await again.promises.readFile("/made/here/file", "utf8"), names: await again.promises.readdir("/made", { recursive: true }) };
+  },
+
+  /** Maps a file of an image in persistent memory, which any bytes may be: whether the views are of those bytes, what was read by them, and what is read after a store and a new mount. */
+  async map(url: string, path: string): Promise<{ isSame: boolean; before: string; after: string }> {
+    const bytes = new Uint8Array(await (await fetch(url)).arrayBuffer());
+    const volume = await Ext4.open(new PmemDevice(bytes), { readOnly: false, dax: "always" });
+    const mapping = await volume.promises.map(path, 0, Infinity, { writable: true });
+    const [run] = mapping.runs;
+    const before = new TextDecoder().decode(run!.bytes);
+    run!.bytes!.set(new TextEncoder().encode("stored in place"));
+    await mapping.msync();
+    await mapping.close();
+    await volume.close();
+    const again = await Ext4.open(bytes, { dax: "always" });
+    const after = await again.promises.readFile(path, "utf8");
+    await again.close();
+    return { isSame: run!.bytes!.buffer === bytes.buffer, before, after };
   },
 };
 

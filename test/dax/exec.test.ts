@@ -97,7 +97,7 @@ function imageWith(programs: Readonly<Record<string, Uint8Array>>): Uint8Array {
 
 const readOnly = (image: Uint8Array, strategy?: Partial<Strategy>): ExecWorld => new ExecWorld({ device: new PmemDevice(image), mount: { readOnly: true, strategy } });
 /** Linux's rule up to 4.13 (commit fd96b8da68d3 ended it). */
-const RULE_OF_4_13: Strategy = { isFileWrite: (fault) => fault.isWrite };
+const RULE_OF_4_13: Partial<Strategy> = { isFileWrite: (fault) => fault.isWrite };
 
 function signalOf(world: MappingWorld, task: Task<unknown>): readonly [signo: number, si_code: number, si_addr: number] | undefined {
   try {

@@ -24,6 +24,7 @@ export const EXCEPTIONS: Readonly<Record<string, readonly Exception[]>> = {
   ],
   c01_eof_tail: [{ records: [12, 13], fields: ["val", "runs"], why: EXPOSED }],
   d10_abort: [{ records: [15, 16], fields: ["ret", "errno"], why: ABORTED }],
+  g04_journal_dax_never: [{ records: [11, 13], fields: ["faults"], why: EVICTED }],
   g09_journal_file_daxmounts: [{ records: [28, 43], fields: ["handles"], why: JOURNALED }],
   g10_journal_nodelalloc: [
     { records: [3], fields: ["handles"], why: DELAYED },
@@ -33,6 +34,7 @@ export const EXCEPTIONS: Readonly<Record<string, readonly Exception[]>> = {
   h08_encrypt: [{ records: [2, 3, 5, 6, 9], fields: ["ret", "errno", "flags", "dax", "attrs", "faults", "thp_fault_fallback"], why: NO_KEYS }],
   n01_shared: [{ records: [10, 11, 15], fields: ["vmas", "pages", "faults"], why: READAHEAD }],
   n02_private: [{ records: [8, 11], fields: ["pages", "faults"], why: READAHEAD }],
+  n04_journal_data: [{ records: [11], fields: ["faults"], why: EVICTED }],
   n05_journal_mount: [{ records: [7], fields: ["extents"], why: JOURNALED }],
   n07_tail_to_disk: [{ records: [31], fields: ["runs"], why: EXPOSED }],
   n16_journal_nodelalloc: [

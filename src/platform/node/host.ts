@@ -1,5 +1,5 @@
 /** What the engine asks of Node: the time, and random numbers. */
-import { randomBytes } from "node:crypto";
+import { randomFillSync } from "node:crypto";
 import type { Clock } from "../../api/index.js";
 
 export const hostClock: Clock = {
@@ -10,6 +10,14 @@ export const hostClock: Clock = {
   },
 };
 
+/** Random words are fetched in numbers: one by one each is a call into the system. */
+const words = new Uint32Array(256);
+let nextWord = words.length;
+
 export function hostRandom(): number {
-  return randomBytes(4).readUInt32LE(0);
+  if (nextWord === words.length) {
+    randomFillSync(words);
+    nextWord = 0;
+  }
+  return words[nextWord++]!;
 }
