@@ -6,6 +6,7 @@ import { FsError } from "../lib/errno.js";
 import { FaultFlag, VmFault } from "../lib/vm-fault.js";
 import type { Task } from "../sched/task.js";
 import { FOLL_FORCE, FOLL_LONGTERM, FOLL_WRITE, VM_EXEC, VM_READ, VM_WRITE } from "./constants.js";
+import { Folio, type AddressSpace } from "./address-space.js";
 import { PAGE_BYTES, type Memory } from "./memory.js";
 import type { MmStruct } from "./mm-struct.js";
 import { ACCESSED, DIRTY } from "./page-table.js";
@@ -145,9 +146,19 @@ function* pinPage(mm: MmStruct, address: number, flags: number): Task<PinnedPage
   const leaf = mm.pageTables.find(address)!;
   const { memory } = leaf;
   const offsetBytes = leaf.offsetBytes + (address % leaf.lengthBytes);
+  const data = memory.data.subarray(offsetBytes, offsetBytes + PAGE_BYTES);
+  if (memory instanceof Folio) return { memory, offsetBytes, data, release: holdFolio(vma.vm_file!.f_mapping, memory, isWrite) };
   memory.pin?.(offsetBytes);
-  return {
-    memory, offsetBytes, data: memory.data.subarray(offsetBytes, offsetBytes + PAGE_BYTES),
-    release: () => memory.unpin?.(offsetBytes),
+  return { memory, offsetBytes, data, release: () => memory.unpin?.(offsetBytes) };
+}
+
+/** Keeps a folio in the page cache. Whoever may have stored into it past the page tables makes it dirty when he lets go, as the fault that gave him the page did: it may have been written back since. */
+function holdFolio(mapping: AddressSpace, folio: Folio, isWrite: boolean): () => void {
+  const stored = isWrite ? folio.dirtyBlocks : 0;
+  mapping.hold(folio);
+  return () => {
+    mapping.letGo(folio);
+    // Cut off meanwhile, it is nobody's.
+    if (stored !== 0 && mapping.find(folio.index) === folio) mapping.markDirty(folio, stored);
   };
 }

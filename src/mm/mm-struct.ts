@@ -445,7 +445,7 @@ export class MmStruct {
 }
 
 /** So often the same fault may come back: more is a handler that makes no progress. */
-const FAULTS_MAX = 64;
+const FAULTS_MAX = 1000;
 const KNOWN_ADVICE = new Set([C.MADV_NORMAL, C.MADV_RANDOM, C.MADV_SEQUENTIAL, C.MADV_WILLNEED, C.MADV_DONTNEED, C.MADV_FREE, C.MADV_REMOVE, C.MADV_DONTFORK, C.MADV_DOFORK, C.MADV_HUGEPAGE,
   C.MADV_NOHUGEPAGE, C.MADV_COLD, C.MADV_PAGEOUT, C.MADV_POPULATE_READ, C.MADV_POPULATE_WRITE]);
 
