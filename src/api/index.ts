@@ -23,6 +23,9 @@ export type { Credentials } from "../vfs/permission.js";
 export { Process } from "../vfs/process.js";
 export { Signal } from "../vfs/signal.js";
 export { VmEvents } from "../mm/events.js";
+export { DeviceDaxFile } from "../dax/device-file.js";
+export { DeviceDax } from "../nvdimm/device-dax.js";
+export { pagemapOf, smapsOf, type PageInfo, type Smaps } from "../mm/task-mmu.js";
 /** Constants of the memory calls: PROT_READ, MAP_SHARED, MS_SYNC … */
 export * as mman from "../mm/constants.js";
 export type { Clock } from "../sched/clock.js";

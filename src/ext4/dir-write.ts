@@ -43,7 +43,7 @@ export function directoryCredits(fs: Ext4): number {
 export function* initDirectory(handle: Handle, fs: Ext4, dir: Ext4Inode, parent: Ino): Task<void> {
   forgetRoom(dir);
   if (isInline(dir) && (yield* initInline(handle, fs, dir, parent))) return;
-  initMap(fs, dir);
+  initMap(dir);
   dir.i_size = 0;
   const { buffer } = yield* appendBlock(handle, fs, dir);
   const filler = leafFiller(fs, buffer.view);

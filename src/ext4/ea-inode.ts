@@ -168,7 +168,7 @@ function* newHolder(handle: Handle, fs: Ext4, owner: Ext4Inode, hash: number): T
   // As 32 bits with a sign, which every inode has room for.
   holder.i_atime = { sec: hash | 0, nsec: 0 };
   setReferences(holder, 1);
-  initMap(fs, holder);
+  initMap(holder);
   fs.keepInode(holder);
   yield* holder.markDirty(handle);
   return holder;

@@ -42,7 +42,7 @@ export function* fallocate(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes
   try {
     const isShift = (mode & (FALLOC_FL_COLLAPSE_RANGE | FALLOC_FL_INSERT_RANGE)) !== 0;
     if (isShift) yield* unmapShifted(fs, inode, Math.floor(offsetBytes / PAGE_BYTES) * PAGE_BYTES);
-    else if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) yield* unmapRange(fs, inode, offsetBytes, range.end, false);
+    else if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) yield* unmapRange(inode, offsetBytes, range.end, false);
     if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
     try {
       if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) yield* punchHole(fs, inode, range);
@@ -67,7 +67,7 @@ function* unmapShifted(fs: Ext4, inode: Ext4Inode, fromBytes: number): Task<void
     yield* breakLayouts(inode, inode.i_mapping.invalidate_lock, fromBytes, Infinity);
     yield* writebackDax(inode, fromBytes, Infinity, fs.events);
   }
-  yield* unmapRange(fs, inode, fromBytes, Infinity, true);
+  yield* unmapRange(inode, fromBytes, Infinity, true);
 }
 
 function checkRequest(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes: number, lengthBytes: number): void {

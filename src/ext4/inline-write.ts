@@ -114,5 +114,5 @@ export function* leaveInode(handle: Handle, fs: Ext4, inode: Ext4Inode): Task<vo
 function beginMap(fs: Ext4, inode: Ext4Inode): void {
   inode.i_flags &= ~EXT4_INLINE_DATA_FL;
   if (fs.sb.has(INCOMPAT.extent, "incompat")) inode.i_flags |= EXT4_EXTENTS_FL;
-  initMap(fs, inode);
+  initMap(inode);
 }

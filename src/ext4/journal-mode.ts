@@ -55,7 +55,7 @@ export function* settleFile(fs: Ext4, inode: Ext4Inode): Task<void> {
   // First who holds pages, as nothing may become dirty after it was written back.
   if (inode.isDax) yield* breakLayouts(inode, mapping.invalidate_lock, 0, Infinity);
   yield* writebackInode(fs, inode);
-  yield* unmapRange(fs, inode, 0, Infinity, false);
+  yield* unmapRange(inode, 0, Infinity, false);
   mapping.drop();
 }
 

@@ -30,7 +30,7 @@ function beginChange(handle: Handle, inode: Ext4Inode): void {
 }
 
 /** Makes the inode's map an empty one, of the kind that i_flags says. The caller marks the inode dirty. */
-export function initMap(_fs: Ext4, inode: Ext4Inode): void {
+export function initMap(inode: Ext4Inode): void {
   inode.raw.fill(0, I_BLOCK_AT, I_BLOCK_AT + I_BLOCK_BYTES);
   if (hasExtents(inode)) initNode(inode.rawView, I_BLOCK_AT, nodeCapacity(I_BLOCK_BYTES), 0);
 }

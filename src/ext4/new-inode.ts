@@ -46,7 +46,7 @@ export function* newInode(handle: Handle, fs: Ext4, dir: Ext4Inode, wanted: NewI
   inode.i_atime = inode.i_mtime = inode.i_ctime = inode.i_crtime = fs.now();
   inode.i_projid = (dir.i_flags & EXT4_PROJINHERIT_FL) !== 0 ? dir.i_projid : 0;
   inode.i_flags = inheritedFlags(dir.i_flags, inode.i_mode) | mapFlags(fs, inode.i_mode);
-  if ((inode.i_flags & EXT4_EXTENTS_FL) !== 0) initMap(fs, inode);
+  if ((inode.i_flags & EXT4_EXTENTS_FL) !== 0) initMap(inode);
   if (wanted.rdev !== undefined && isDevice(wanted.mode)) {
     inode.i_rdev = wanted.rdev;
     encodeDevice(view, 0, wanted.rdev);

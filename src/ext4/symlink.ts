@@ -62,7 +62,7 @@ export function* writeTarget(handle: Handle, fs: Ext4, inode: Ext4Inode, target:
     inode.raw.set(target, I_BLOCK_AT);
   } else {
     if (fs.sb.has(INCOMPAT.extent, "incompat")) inode.i_flags |= EXT4_EXTENTS_FL;
-    initMap(fs, inode);
+    initMap(inode);
     if (!inode.i_data_sem.tryWrite()) yield* inode.i_data_sem.write();
     try {
       const pblk = yield* fs.allocator.allocateMetadata(handle, inode, fs.allocator.goalFor(inode));

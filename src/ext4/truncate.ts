@@ -50,7 +50,7 @@ export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<vo
       yield* breakLayouts(inode, lock, inode.i_size, inode.i_size + 1);
       return yield* grow(fs, inode, sizeBytes);
     }
-    yield* unmapRange(fs, inode, sizeBytes, Infinity, true);
+    yield* unmapRange(inode, sizeBytes, Infinity, true);
     if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
     try {
       yield* shrink(fs, inode, sizeBytes);
@@ -105,7 +105,7 @@ function* freeFrom(handle: Handle, fs: Ext4, inode: Ext4Inode, lblk: number): Ta
  * Before blocks or bytes of a range go: no process has the pages mapped, and a fault waits for invalidate_lock, which the caller has for writing. `evenCows`: private copies go, too.
  * Of a DAX file all mappings go, as in Linux, and the entries of the range.
  */
-export function* unmapRange(_fs: Ext4, inode: Ext4Inode, fromBytes: number, endBytes: number, evenCows: boolean): Task<void> {
+export function* unmapRange(inode: Ext4Inode, fromBytes: number, endBytes: number, evenCows: boolean): Task<void> {
   const { i_mapping: mapping } = inode;
   if (inode.isDax) {
     yield* breakLayouts(inode, mapping.invalidate_lock, fromBytes, endBytes);

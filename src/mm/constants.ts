@@ -60,7 +60,6 @@ export const VM_MAYEXEC = 0x40;
 export const VM_MAYSHARE = 0x80;
 export const VM_LOCKED = 0x2000;
 export const VM_DONTCOPY = 0x20000;
-export const VM_DONTEXPAND = 0x40000;
 export const VM_SYNC = 0x800000;
 export const VM_HUGEPAGE = 0x20000000;
 export const VM_NOHUGEPAGE = 0x40000000;

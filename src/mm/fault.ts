@@ -8,7 +8,7 @@ import { FaultFlag, PMD_ORDER, PTE_ORDER, PUD_ORDER, VmFault, type Order } from 
 import type { Task } from "../sched/task.js";
 import { VM_MAYWRITE, VM_NOHUGEPAGE, VM_SHARED, VM_WRITE } from "./constants.js";
 import { AnonymousPage, PAGE_BYTES, ZERO_PAGE, type Memory } from "./memory.js";
-import { ACCESSED, DIRTY, orderBytes, WRITABLE, type Leaf } from "./page-table.js";
+import { ACCESSED, DIRTY, WRITABLE, type Leaf } from "./page-table.js";
 import { Fault, type Vma } from "./vma.js";
 
 /** Bytes around a read fault that are mapped as well if they are in memory (fault_around_bytes). */
@@ -212,9 +212,4 @@ function writeProtectedPrivate(fault: Fault, leaf: Leaf): number {
   mapPage(fault, copy, 0, mayWriteBits(vma) | DIRTY);
   vma.vm_mm.events.listener?.("wp_page_copy", { address: fault.address });
   return 0;
-}
-
-/** The bytes of an entry's size that a fault lies in. */
-export function hugeStart(fault: Fault, order: Order): number {
-  return fault.address - (fault.address % orderBytes(order));
 }

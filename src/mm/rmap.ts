@@ -35,15 +35,10 @@ export function countSplit(vma: Vma, leaf: Leaf, address: number, start: number,
   if (leaf.lengthBytes > PAGE_BYTES && (address < start || address + leaf.lengthBytes > end)) vma.vm_mm.events.count("thp_split_pmd");
 }
 
-/** Takes away the right to store, so that the next store faults. Returns how many entries had it. */
-export function writeProtectPages(mapping: AddressSpace, firstPgoff: number, endPgoff: number): number {
-  let count = 0;
+/** Takes away the right to store, so that the next store faults. */
+export function writeProtectPages(mapping: AddressSpace, firstPgoff: number, endPgoff: number): void {
   for (const { vma, start, end } of overlapping(mapping, firstPgoff, endPgoff)) {
     if ((vma.vm_flags & VM_SHARED) === 0) continue;
-    vma.vm_mm.pageTables.forEach(start, end, (leaf) => {
-      if (leaf.isWritable) count++;
-      leaf.unmark(WRITABLE | DIRTY);
-    });
+    vma.vm_mm.pageTables.forEach(start, end, (leaf) => leaf.unmark(WRITABLE | DIRTY));
   }
-  return count;
 }

@@ -1,18 +1,9 @@
 /** What a copy into an image reads: a tree of nodes, of the host or of an image. A node is opened, used and closed before the next one, but for the directories on the way. */
+import type { DataRun, Xattr } from "../../mkfs/tree-source.js";
 import type { Task } from "../../platform/node/index.js";
 import type { Timespec } from "../../vfs/inode.js";
 
-export interface Xattr {
-  /** Full, "user.x". */
-  readonly name: Uint8Array;
-  readonly value: Uint8Array;
-}
-
-/** Bytes of a file that hold data; between two runs is a hole. */
-export interface DataRun {
-  readonly offsetBytes: number;
-  readonly endBytes: number;
-}
+export type { DataRun, Xattr };
 
 export interface SourceNode {
   /** In its directory; empty for what has no name there. */
