@@ -5,17 +5,19 @@
 import { existsSync } from "node:fs";
 import { copyingOut } from "./copy.js";
 import { faults } from "./faults.js";
+import type { Figure, Figures } from "./figure.js";
+import { lab, labFigures } from "./lab.js";
 import { measure, type Comparison, type Result } from "./measure.js";
-import { memory, type Figure } from "./memory.js";
+import { memory } from "./memory.js";
 import { making } from "./mkfs.js";
 import { read } from "./read.js";
 import { FULL, QUICK, type Scale } from "./scale.js";
 import { walking } from "./walk.js";
 import { creating } from "./write.js";
 
-const BENCHMARKS: Record<string, (scale: Scale) => Comparison[] | Promise<Comparison[]>> = { read, walk: walking, copy: copyingOut, create: creating, mkfs: making, faults };
+const BENCHMARKS: Record<string, (scale: Scale) => Comparison[] | Promise<Comparison[]>> = { read, walk: walking, copy: copyingOut, create: creating, mkfs: making, faults, lab };
 /** Figures that stand alone. */
-const FIGURES: Record<string, (scale: Scale) => Figure[]> = { memory };
+const FIGURES: Record<string, (scale: Scale) => Figures | Promise<Figures>> = { memory, lab: labFigures };
 
 function show({ title, amount, unit }: Comparison, results: readonly Result[]): void {
   process.stdout.write(`\n${title}\n`);
@@ -26,9 +28,9 @@ function show({ title, amount, unit }: Comparison, results: readonly Result[]): 
   }
 }
 
-function showFigure({ name, mib, mibMax }: Figure): void {
-  const aim = mibMax === undefined ? "" : `  aim ${mibMax}: ${mib <= mibMax ? "met" : "missed"}`;
-  process.stdout.write(`  ${name.padEnd(58)}${mib.toFixed(0).padStart(8)} MiB${aim}\n`);
+function showFigure({ name, value, unit, max }: Figure): void {
+  const aim = max === undefined ? "" : `  aim ${max}: ${value <= max ? "met" : "missed"}`;
+  process.stdout.write(`  ${name.padEnd(58)}${value.toFixed(0).padStart(8)} ${unit}${aim}\n`);
 }
 
 // What was made is cleaned up when the process exits, which a signal alone does not bring about.
@@ -36,7 +38,7 @@ for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => pr
 
 const words = process.argv.slice(2);
 const names = words.filter((word) => !word.startsWith("--"));
-const all = [...Object.keys(BENCHMARKS), ...Object.keys(FIGURES)];
+const all = [...new Set([...Object.keys(BENCHMARKS), ...Object.keys(FIGURES)])];
 const unknown = names.filter((name) => !all.includes(name));
 if (unknown.length > 0) {
   process.stderr.write(`there is no benchmark ${unknown.join(", ")}; there are ${all.join(", ")}\n`);
@@ -50,8 +52,8 @@ const isJson = words.includes("--json");
 if (!isJson) process.stdout.write("median time, speed, and speed in units of the first line's (lowest to highest of the rounds)\n");
 const scale = words.includes("--quick") ? QUICK : FULL;
 for (const name of names.length > 0 ? names : all) {
-  const figures = FIGURES[name]?.(scale) ?? [];
-  if (!isJson && figures.length > 0) process.stdout.write("\npeak memory\n");
+  const { title, figures } = (await FIGURES[name]?.(scale)) ?? { title: "", figures: [] };
+  if (!isJson && figures.length > 0) process.stdout.write(`\n${title}\n`);
   for (const figure of figures) if (isJson) process.stdout.write(`${JSON.stringify({ benchmark: name, ...figure })}\n`); else showFigure(figure);
   for (const comparison of (await BENCHMARKS[name]?.(scale)) ?? []) {
     const results = await measure(comparison);

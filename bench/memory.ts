@@ -3,13 +3,8 @@ import { spawnSync } from "node:child_process";
 import { join } from "node:path";
 import { run, temporaryFolder } from "../test/support/host.js";
 import { EXT4, filledImage } from "./mkfs.js";
+import type { Figures } from "./figure.js";
 import type { Scale } from "./scale.js";
-
-export interface Figure {
-  readonly name: string;
-  readonly mib: number;
-  readonly mibMax: number | undefined;
-}
 
 const MIB_MAX = 300;
 const NODE = new URL("../dist/node.js", import.meta.url).href;
@@ -35,13 +30,14 @@ const writingScript = (image: string, count: number): string => `
   }
   volume.closeSync();`;
 
-export function memory({ fileCount, createCount }: Scale): Figure[] {
+export function memory({ fileCount, createCount }: Scale): Figures {
   const { words } = filledImage(fileCount, 40);
   const large = join(temporaryFolder(), "large.img");
   run(process.execPath, [EXT4, "mkfs", "-q", large, "10G"]);
-  return [
-    { name: `ext4 mkfs -d, ${fileCount} files`, mib: peakOf([EXT4, "mkfs", ...words]), mibMax: MIB_MAX },
-    { name: `the API writing ${createCount} files into an image of 10 GiB`, mib: peakOf(["--input-type=module", "-e", writingScript(large, createCount)]), mibMax: MIB_MAX },
-    { name: "for comparison, Node alone", mib: peakOf(["-e", "0"]), mibMax: undefined },
+  const figures = [
+    { name: `ext4 mkfs -d, ${fileCount} files`, value: peakOf([EXT4, "mkfs", ...words]), unit: "MiB", max: MIB_MAX },
+    { name: `the API writing ${createCount} files into an image of 10 GiB`, value: peakOf(["--input-type=module", "-e", writingScript(large, createCount)]), unit: "MiB", max: MIB_MAX },
+    { name: "for comparison, Node alone", value: peakOf(["-e", "0"]), unit: "MiB" },
   ];
+  return { title: "peak memory", figures };
 }

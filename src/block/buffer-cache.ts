@@ -6,6 +6,7 @@
 import { assert, FsError } from "../lib/errno.js";
 import type { Pblk } from "../lib/numbers.js";
 import { viewOf } from "../lib/view.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import { WaitQueue } from "../sched/wait-queue.js";
 import type { Bio, BlockDevice } from "./device.js";
@@ -50,6 +51,7 @@ export class BufferCache {
   /** The block, if it is here. */
   peek(block: Pblk): BufferHead | undefined {
     const buffer = this.buffers.get(block);
+    footprint(buffer ?? this, buffer === undefined);
     if (buffer !== undefined && buffer !== this.newest && buffer.pinCount === 0) {
       this.unlink(buffer);
       this.append(buffer);
@@ -121,6 +123,7 @@ export class BufferCache {
 
   /** Forgets a block, or all that are not pinned. */
   invalidate(block?: Pblk): void {
+    footprint(this);
     if (block === undefined) {
       for (const buffer of this.buffers.values()) if (buffer.pinCount === 0) this.drop(buffer);
       return;
@@ -133,6 +136,7 @@ export class BufferCache {
 
   /** Forgets blocks first .. first + count - 1, but for those that are pinned. */
   invalidateRange(first: Pblk, count: number): void {
+    footprint(this);
     const forget = (buffer: BufferHead | undefined): void => {
       if (buffer !== undefined && buffer.pinCount === 0) this.drop(buffer);
     };
@@ -176,6 +180,8 @@ export class BufferCache {
   }
 
   private add(buffer: BufferHead): BufferHead {
+    footprint(this);
+    footprint(buffer);
     this.buffers.set(buffer.b_blocknr, buffer);
     this.append(buffer);
     this.shrink();

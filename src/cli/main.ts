@@ -10,6 +10,7 @@ import type { Ext4Inode } from "../ext4/inode.js";
 import { UsageError, type GlobalOptions } from "./operand.js";
 import type { Output } from "./output.js";
 import { withDashes } from "./dashes.js";
+import { registerLab } from "./lab/commands.js";
 import { finish, ofImage, report, Session } from "./session.js";
 import { cat } from "./verbs/cat.js";
 import { df, type DfOptions } from "./verbs/df.js";
@@ -20,7 +21,6 @@ import { getfattr, type GetfattrOptions } from "./verbs/getfattr.js";
 import { info, type InfoOptions } from "./verbs/info.js";
 import { ls, type LsOptions } from "./verbs/ls.js";
 import { lsattr, type LsattrOptions } from "./verbs/lsattr.js";
-import { lab, LAB_ACTIONS, type LabOptions } from "./verbs/lab.js";
 import { mkfs } from "./verbs/mkfs.js";
 import { addMkfsOptions, type RawMkfsOptions } from "./verbs/mkfs-options.js";
 import { nvdimm, NVDIMM_ACTIONS, type NvdimmOptions } from "./verbs/nvdimm.js";
@@ -203,16 +203,7 @@ verb("nvdimm", "show and make namespaces of persistent memory, in files that sta
     finish(out);
   });
 
-verb("lab", "look into the engine: locks draws the order in which a built-in workload, in memory, takes them", `  ext4 lab locks > locks.svg                   outer above inner; reasons hover over the arcs
-  ext4 lab locks -o locks.svg
-  ext4 --json lab locks                        each pair with its reasons, and where it was seen`)
-  .argument("<action>", LAB_ACTIONS.join(", "))
-  .option("-o, --output <file>", "write there, not to standard output")
-  .action((action: string, options: LabOptions) => {
-    const out = session.output("lab");
-    lab(action, options, out);
-    finish(out);
-  });
+registerLab(verb, session);
 
 addMkfsOptions(verb("mkfs", "make a filesystem, as mke2fs does", `  ext4 mkfs disk.img 10G                       a new image
   ext4 mkfs -t ext3 -b 1024 -L data disk.img 64M

@@ -3,13 +3,14 @@
  * device. Who works on an entry locks it. An entry that was removed while somebody waited for its lock is not there any more, so the waiter looks again.
  * Source: the comments on DAX entries in fs/dax.c, grab_mapping_entry, dax_insert_entry.
  */
-import { FsError } from "../lib/errno.js";
 import { PMD_ORDER, PTE_ORDER } from "../lib/vm-fault.js";
 import type { AddressSpace } from "../mm/address-space.js";
-import { unmapMappingPages } from "../mm/rmap.js";
+import { PAGE_BYTES } from "../mm/memory.js";
+import { writeProtectPages } from "../mm/rmap.js";
 import { DAX_ENTRY_LOCK } from "../sched/lock-classes.js";
 import { Mutex } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
+import type { DaxDevice } from "./device.js";
 
 export const PAGES_PER_PMD = 512;
 
@@ -113,7 +114,7 @@ export class DaxMapping {
       // What was found a moment ago and is not locked is there still.
       if (!found.lock.tryLock() && !(yield* this.lockCurrent(found))) continue;
       if (order === PMD_ORDER || found.order === PTE_ORDER || found.kind === "real") return found;
-      if (found.kind === "zero") unmapMappingPages(this.mapping, found.index, found.index + PAGES_PER_PMD, false);
+      this.unmapZeroes(found);
       this.remove(found);
       found.lock.unlock();
     }
@@ -122,7 +123,7 @@ export class DaxMapping {
   /** The new entry is locked. */
   private insert(index: number, order: typeof PTE_ORDER | typeof PMD_ORDER): DaxEntry {
     const entry = new DaxEntry(index, order);
-    if (!entry.lock.tryLock()) throw new FsError("EIO");
+    entry.lock.lockNew();
     if (order === PMD_ORDER) this.huge.set(index / PAGES_PER_PMD, entry);
     else {
       const region = Math.floor(index / PAGES_PER_PMD);
@@ -145,16 +146,25 @@ export class DaxMapping {
     else this.smallCounts.delete(region);
   }
 
-  /**
-   * Says what an entry maps from now on. Whoever mapped zeroes there is unmapped first, so that nobody goes on reading them. An entry that has pages keeps them: a small fault in 2 MiB of them
-   * makes all of the 2 MiB dirty. Requires: the entry's lock.
-   */
+  /** Says what an entry maps from now on. An entry that has pages keeps them: a small fault in 2 MiB of them makes all of the 2 MiB dirty. Requires: the entry's lock. */
   fill(entry: DaxEntry, kind: "zero" | "real", addressBytes: number, isDirty: boolean): void {
-    if (entry.kind === "zero" && kind === "real") unmapMappingPages(this.mapping, entry.index, entry.index + entry.pages, false);
+    if (kind === "real") this.unmapZeroes(entry);
     if (entry.kind !== "real") {
       entry.kind = kind;
       entry.addressBytes = addressBytes;
     }
     if (isDirty) entry.isDirty = true;
+  }
+
+  /** Before something else comes in the place of zeroes: whoever maps them faults anew, so that nobody goes on reading them. Requires: the entry's lock. */
+  unmapZeroes(entry: DaxEntry): void {
+    if (entry.kind === "zero") this.mapping.unmapPages(entry.index, entry.index + entry.pages);
+  }
+
+  /** The device has what was stored, and who stores again faults, and waits for the entry's lock: only then is it clean. Requires: the entry's lock. */
+  clean(entry: DaxEntry, { pmem }: DaxDevice): void {
+    writeProtectPages(this.mapping, entry.index, entry.index + entry.pages);
+    pmem.flush(entry.addressBytes, entry.pages * PAGE_BYTES);
+    entry.isDirty = false;
   }
 }

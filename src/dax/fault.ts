@@ -6,7 +6,7 @@
 import { FsError } from "../lib/errno.js";
 import { PMD_ORDER, PTE_ORDER, VmFault } from "../lib/vm-fault.js";
 import { VM_SYNC } from "../mm/constants.js";
-import { copyPage, finishCow, splitHuge } from "../mm/fault.js";
+import { copyPage, finishCow } from "../mm/fault.js";
 import { HUGE_ZERO_PAGE, PAGE_BYTES, PMD_BYTES, ZERO_PAGE, type Memory } from "../mm/memory.js";
 import { ACCESSED, DIRTY, orderBytes, WRITABLE } from "../mm/page-table.js";
 import type { Fault } from "../mm/vma.js";
@@ -22,7 +22,7 @@ export function* daxFault(fault: Fault, order: number, host: DaxHost): Task<numb
   if (order !== PMD_ORDER) return VmFault.FALLBACK;
   const code = yield* hugeFault(fault, host);
   if ((code & VmFault.FALLBACK) !== 0) {
-    splitHuge(fault.vma, fault.address, PMD_ORDER);
+    fault.vma.splitHuge(fault.address, PMD_ORDER);
     fault.vma.vm_mm.events.count("thp_fault_fallback");
   }
   return code;

@@ -5,10 +5,8 @@
  */
 import { PAGE_BYTES } from "../mm/memory.js";
 import type { VmEvents } from "../mm/events.js";
-import { unmapMappingPages, writeProtectPages } from "../mm/rmap.js";
 import type { RwSem } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
-import type { DaxEntry } from "./entries.js";
 import type { DaxHost } from "./iomap.js";
 
 /** Writes back what is dirty of bytes from .. end - 1; of an entry always all. */
@@ -17,18 +15,13 @@ export function* writebackDax(host: DaxHost, fromBytes: number, endBytes: number
   for (const entry of host.i_dax.within(Math.floor(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES))) {
     if (!entry.isDirty || !(yield* host.i_dax.lockCurrent(entry))) continue;
     try {
-      if (entry.isDirty) writebackEntry(host, entry, events);
+      if (!entry.isDirty) continue;
+      host.i_dax.clean(entry, host.daxDevice);
+      events?.listener?.("fs_dax:dax_writeback_one", { index: entry.index, pages: entry.pages });
     } finally {
       entry.lock.unlock();
     }
   }
-}
-
-function writebackEntry({ i_mapping: mapping, daxDevice: device }: DaxHost, entry: DaxEntry, events?: VmEvents): void {
-  writeProtectPages(mapping, entry.index, entry.index + entry.pages);
-  device.pmem.flush(entry.addressBytes, entry.pages * PAGE_BYTES);
-  entry.isDirty = false;
-  events?.listener?.("fs_dax:dax_writeback_one", { index: entry.index, pages: entry.pages });
 }
 
 /**
@@ -40,7 +33,7 @@ export function* breakLayouts(host: DaxHost, lock: RwSem, fromBytes: number, end
   const first = Math.floor(fromBytes / PAGE_BYTES);
   const end = Math.ceil(endBytes / PAGE_BYTES);
   for (;;) {
-    unmapMappingPages(mapping, 0, Infinity, false);
+    mapping.unmapPages(0, Infinity);
     const pinned = entries.within(first, end).find((entry) => entry.kind === "real" && device.isPinned(entry.addressBytes, entry.pages * PAGE_BYTES));
     if (pinned === undefined && !entries.isHeld(first, end)) return;
     lock.unlockWrite();
@@ -58,7 +51,7 @@ export function* removeEntries(host: DaxHost, fromBytes: number, endBytes: numbe
     if (!(yield* host.i_dax.lockCurrent(entry))) continue;
     try {
       const isInside = entry.index * PAGE_BYTES >= fromBytes && (entry.index + entry.pages) * PAGE_BYTES <= endBytes;
-      if (entry.isDirty && !isInside) writebackEntry(host, entry);
+      if (entry.isDirty && !isInside) host.i_dax.clean(entry, host.daxDevice);
       host.i_dax.remove(entry);
     } finally {
       entry.lock.unlock();
@@ -68,15 +61,15 @@ export function* removeEntries(host: DaxHost, fromBytes: number, endBytes: numbe
 
 /** After blocks came to a hole by write(2): whoever maps its zeroes faults anew. Entries that may be dirty stay: they are the only trace of lines in caches. */
 export function* invalidateClean(host: DaxHost, fromBytes: number, endBytes: number): Task<void> {
-  const { i_mapping: mapping, i_dax: entries } = host;
+  const { i_dax: entries } = host;
   if (entries.isEmpty) return;
   for (const entry of entries.within(Math.floor(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES))) {
     if (!(yield* entries.lockCurrent(entry))) continue;
     try {
       // What has pages keeps them: no hole was there. They may be pinned, and without the entry a truncation would not wait.
       if (entry.isDirty || entry.kind === "real") continue;
+      entries.unmapZeroes(entry);
       entries.remove(entry);
-      unmapMappingPages(mapping, entry.index, entry.index + entry.pages, false);
     } finally {
       entry.lock.unlock();
     }

@@ -137,6 +137,8 @@ function* fillHeld(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8A
     for (const target of folio === undefined ? mapping.create(index, count) : [folio]) copyInto(fs, inode, target, offsetBytes, data);
     index += count;
   }
+  // With the data, and before a handle is waited for: who writes the folios back lets the size on disk follow as far as this one, and then takes them for done.
+  extendSize(fs, inode, end);
 }
 
 function absentFolios(mapping: AddressSpace, first: number, last: number): number {

@@ -24,7 +24,7 @@ import {
 } from "../vfs/inode.js";
 import { setAttributes, setFlags } from "./attributes.js";
 import { iterate } from "./dir.js";
-import { isEmptyDirectory } from "./dir-write.js";
+import { isEmptyDirectory, parentIno } from "./dir-write.js";
 import { checkRoot } from "./extents.js";
 import { fallocate } from "./fallocate.js";
 import { DaxMapping } from "../dax/entries.js";
@@ -251,6 +251,10 @@ export class Ext4Inode extends Inode {
   }
   *isEmpty(): Task<boolean> {
     return yield* isEmptyDirectory(this.i_sb, this);
+  }
+  *parent(): Task<Inode | undefined> {
+    if (this.i_nlink === 0 || this.i_ino === EXT4_ROOT_INO) return undefined;
+    return yield* this.i_sb.iget(yield* parentIno(this.i_sb, this));
   }
   /** @throws FsError EIO, EROFS; ENOENT it was deleted while somebody waited for its lock. */
   private checkChangeable(): void {

@@ -11,7 +11,7 @@ import { journal_superblock_s, journalSuperblockChecksum } from "../format/jbd2.
 import { blocksCount, EXT4_ERROR_FS, EXT4_SUPER_MAGIC, ext4_super_block as S } from "../format/superblock.js";
 import { readFastCommits } from "../jbd2/fast-commit.js";
 import { readJournalSuperblock, type JournalGeometry } from "../jbd2/log.js";
-import { LogJournal, type WritableJournalBlocks } from "../jbd2/log-journal.js";
+import type { LogJournal, WritableJournalBlocks } from "../jbd2/log-journal.js";
 import { findLogEnd, recover, type RecoveryResult, type ReplayTarget } from "../jbd2/recovery.js";
 import { nextTid } from "../jbd2/tid.js";
 import { bytesEqual } from "../lib/bytes.js";
@@ -140,7 +140,7 @@ export function* recoverOntoDevice(fs: Ext4): Task<JournalRecovery | undefined> 
   const overlay = new OverlayDevice(fs.device, fs.blockBytes);
   const recovery = yield* recoverOnto(fs, dirty, overlay);
   yield* fs.device.submit([...overlay.changedBlocks].map(([index, data]) => ({ op: "write", offsetBytes: index * fs.blockBytes, data })));
-  yield* flush(fs.device);
+  yield* fs.strategy.flushDevice(fs, "recovery");
   yield* emptyLog(fs, dirty, nextTid(recovery.log.endTid));
   return { ...recovery, device: fs.device };
 }
@@ -191,7 +191,7 @@ export function* openLogJournal(fs: Ext4): Task<LogJournal | undefined> {
     tid = nextTid(yield* findLogEnd(journal, geometry));
     yield* emptyLog(fs, { journal, geometry }, tid);
   }
-  return new LogJournal(fs.cache, fs.clock, journal, geometry, {
+  return new fs.strategy.LogJournal(fs.cache, fs.clock, journal, geometry, {
     hasChecksums: fs.sb.hasMetadataCsum, is64bit: fs.sb.has64bit, tid, head: journal_superblock_s.s_head.get(geometry.superblock, 0),
   });
 }

@@ -16,6 +16,7 @@ import { filemapFault, filemapMapPages } from "../mm/filemap.js";
 import { PAGE_BYTES } from "../mm/memory.js";
 import { orderBytes } from "../mm/page-table.js";
 import type { Fault, Vma, VmOperations } from "../mm/vma.js";
+import { DeadlockError } from "../sched/scheduler.js";
 import type { Task } from "../sched/task.js";
 import { endPagefault, startPagefault } from "../vfs/freeze.js";
 import { stampFault } from "./dax.js";
@@ -97,7 +98,8 @@ function* unlessDamaged(fs: Ext4, inode: Ext4Inode, handler: () => Task<number>)
   try {
     return yield* handler();
   } catch (error) {
-    if (!(error instanceof FsError)) throw error;
+    // That nobody can go on is told to the program as it is, not by a signal.
+    if (!(error instanceof FsError) || error instanceof DeadlockError) throw error;
     failed = error;
   } finally {
     lock.unlockRead();

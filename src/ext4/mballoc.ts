@@ -13,6 +13,7 @@ import type { Transaction } from "../jbd2/transaction.js";
 import { fillBits, findClearBit, findSetBit } from "../lib/bitmap.js";
 import { FsError } from "../lib/errno.js";
 import type { GroupNo, Lblk, Pblk } from "../lib/numbers.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import { describeSearch, searchAtGoal, searchOfOrder, type Search } from "./block-search.js";
 import { ceilLog2 } from "./buddy.js";
@@ -87,12 +88,14 @@ export class BlockAllocator {
 
   /** Promises clusters to a delayed write; false: ENOSPC. */
   reserve(clusters: number): boolean {
+    footprint(this);
     if (this.allowance("data") < clusters) return false;
     this.reservedClusters += clusters;
     return true;
   }
 
   unreserve(clusters: number): void {
+    footprint(this);
     this.reservedClusters -= clusters;
   }
 
@@ -115,6 +118,7 @@ export class BlockAllocator {
   }
 
   private *claimAs({ goal, count, lblk }: ClaimRequest, entitlement: Entitlement): Task<BlockRun> {
+    footprint(this);
     const wanted = Math.min(Math.ceil(count / this.sb.clusterBlocks), this.allowance(entitlement));
     if (wanted < 1) throw new FsError("ENOSPC");
     const search = describeSearch(this.sb, goal, wanted, lblk);
@@ -184,6 +188,7 @@ export class BlockAllocator {
 
   /** Gives back a claimed run. */
   release(run: BlockRun): void {
+    footprint(this);
     const state = this.groups.peek(groupOfBlock(this.sb, run.pblk))!;
     const { start, count } = this.clustersOf(state.group, run.pblk, run.count);
     this.settle(state, run, start, count, false);

@@ -32,7 +32,7 @@ export function* listOrphans(fs: Ext4): Task<Ino[]> {
 
 /** Puts the inode among the orphans of the disk, if it is not there already. Requires: the inode does not change hands meanwhile (i_rwsem, or nobody knows it). */
 export function* orphanAdd(handle: Handle, inode: Ext4Inode): Task<void> {
-  yield* inode.i_sb.orphans.add(handle, inode);
+  yield* inode.i_sb.strategy.addOrphan(handle, inode);
 }
 
 /** Takes it from there, if it is there. */

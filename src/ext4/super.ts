@@ -18,6 +18,7 @@ import type { DaxDevice } from "../dax/device.js";
 import type { VmEvents } from "../mm/events.js";
 import { PageCache } from "../mm/page-cache.js";
 import { ManualClock, type Clock } from "../sched/clock.js";
+import { footprint } from "../sched/footprint.js";
 import { Mutex, RwSem } from "../sched/locks.js";
 import { S_VFS_RENAME_MUTEX, S_WRITEPAGES_RWSEM } from "../sched/lock-classes.js";
 import type { Task } from "../sched/task.js";
@@ -271,6 +272,7 @@ export class Ext4 implements SuperBlock {
 
   private cachedInode(ino: Ino): Ext4Inode | undefined {
     const inode = this.inodes.get(ino);
+    footprint(inode ?? this);
     if (inode === undefined) return undefined;
     inode.lastUsed = this.operationCount;
     // A Map remembers the order of insertion: an inode that is used goes to its end.
@@ -285,6 +287,7 @@ export class Ext4 implements SuperBlock {
     inode.lastUsed = this.operationCount;
     this.inodes.set(inode.i_ino, inode);
     this.oldestInodes.changed();
+    this.strategy.inodeInCore(this, inode);
     for (let tries = 0; this.inodes.size > this.inodesMax && tries < EVICTION_TRIES; tries++) {
       const [ino, oldest] = this.oldestInodes.next()!;
       this.inodes.delete(ino);
@@ -312,8 +315,10 @@ export class Ext4 implements SuperBlock {
 
   /** Inodes with data in memory that the disk does not have. */
   dirtyInodes(): Ext4Inode[] {
+    footprint(this.pageCache);
     const dirty = new Set(Array.from(this.pageCache.dirtyMappings, ({ host }) => host as Ext4Inode));
     if (this.daxDevice !== undefined) for (const inode of this.inodes.values()) if (inode.hasDirtyDaxEntries) dirty.add(inode);
+    for (const inode of dirty) footprint(inode);
     return [...dirty];
   }
 

@@ -18,7 +18,7 @@ export function* syncFile(fs: Ext4, inode: Ext4Inode, dataOnly: boolean, fromByt
   const tid = dataOnly ? inode.i_datasync_tid : inode.i_sync_tid;
   if (tid !== undefined) yield* fs.journal.commit(tid);
   // Data that was written over needs no commit, and a commit that came before it did not flush it.
-  yield* flush(fs.device);
+  yield* fs.strategy.flushDevice(fs, "fsync");
 }
 
 /** Everything that was done so far becomes durable. */

@@ -8,7 +8,6 @@ import { FsError } from "../lib/errno.js";
 import { breakLayouts, removeEntries } from "../dax/writeback.js";
 import type { AddressSpace } from "../mm/address-space.js";
 import { PAGE_BYTES } from "../mm/memory.js";
-import { unmapMappingPages } from "../mm/rmap.js";
 import { assertHeld } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
 import { zeroDax } from "./dax.js";
@@ -37,7 +36,7 @@ export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<vo
   checkData(inode, true);
   if (sizeBytes > sizeBytesMax(fs, inode)) throw new FsError("EFBIG");
   if ((inode.i_flags & EXT4_INLINE_DATA_FL) !== 0 && (yield* resizeInline(fs, inode, sizeBytes))) {
-    if (inode.i_mapping.isMapped) unmapMappingPages(inode.i_mapping, Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
+    inode.i_mapping.unmapPages(Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
     return;
   }
   const isLonger = sizeBytes > inode.i_size;
@@ -77,7 +76,7 @@ function* shrink(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   inode.i_size = sizeBytes;
   dropPages(fs, inode, sizeBytes, Infinity);
   // Once more: until the size was set, pages that were in memory could be mapped, and copied, again.
-  if (inode.i_mapping.isMapped) unmapMappingPages(inode.i_mapping, Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
+  inode.i_mapping.unmapPages(Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
   yield* fs.change(INODE_CREDITS + ORPHAN_CREDITS + FREE_CREDITS + mapCredits(fs, inode), function* (handle) {
     yield* orphanAdd(handle, inode);
     inode.i_disksize = sizeBytes;
@@ -111,7 +110,7 @@ export function* unmapRange(inode: Ext4Inode, fromBytes: number, endBytes: numbe
     yield* breakLayouts(inode, mapping.invalidate_lock, fromBytes, endBytes);
     yield* removeEntries(inode, fromBytes, endBytes);
   }
-  if (mapping.isMapped) unmapMappingPages(mapping, (evenCows ? Math.ceil : Math.floor)(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES), evenCows);
+  mapping.unmapPages((evenCows ? Math.ceil : Math.floor)(fromBytes / PAGE_BYTES), Math.ceil(endBytes / PAGE_BYTES), evenCows);
 }
 
 /** Drops what memory has of a range of bytes: whole blocks only, edges are the caller's. Promises of space for them are taken back. */

@@ -27,6 +27,21 @@ interface DirtyRun { readonly lblk: Lblk; count: number; readonly data: Uint8Arr
 /** A change of the map that must follow when the data is on its way. `claimed`: the blocks were free. */
 export interface Piece { readonly lblk: Lblk; readonly pblk: Pblk; readonly count: number; readonly kind: "insert" | "convert"; readonly claimed: BlockRun | undefined }
 
+/** What writeback has to do for some folios. */
+export interface WritePlan {
+  readonly bios: readonly Bio[];
+  /** Emptied as they become the file's. */
+  readonly pieces: Piece[];
+  /** How far the size on disk may follow. */
+  readonly endBytes: number;
+}
+
+/** Data first: when the blocks are the file's, nothing else stands in them. */
+export function* writeOut(fs: Ext4, inode: Ext4Inode, { bios, pieces, endBytes }: WritePlan): Task<void> {
+  yield* fs.device.submit(bios);
+  yield* applyPieces(fs, inode, pieces, endBytes);
+}
+
 /**
  * Writes the dirty pages of bytes fromBytes .. endBytes - 1 and makes their blocks the file's. They are durable after the next commit and flush.
  * Takes: s_writepages_rwsem(r), i_writeback, jbd2_handle, i_data_sem.
@@ -84,9 +99,8 @@ function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[]): Task
   const bios: Bio[] = [];
   const pieces: Piece[] = [];
   try {
-    for (const run of dirtyRuns(mapping, fs.blockBytes, folios)) yield* planRun(fs, inode, run, bios, pieces);
-    yield* fs.device.submit(bios);
-    yield* applyPieces(fs, inode, pieces, (folios.at(-1)!.index + 1) * mapping.folioBytes);
+    for (const run of dirtyRuns(inode, fs.blockBytes, folios)) yield* planRun(fs, inode, run, bios, pieces);
+    yield* fs.strategy.writeOut(fs, inode, { bios, pieces, endBytes: (folios.at(-1)!.index + 1) * mapping.folioBytes });
   } catch (error) {
     releaseClaims(fs, pieces);
     throw error;
@@ -101,14 +115,16 @@ export function releaseClaims(fs: Ext4, pieces: readonly Piece[]): void {
   for (const { claimed } of pieces) if (claimed !== undefined) fs.allocator.release(claimed);
 }
 
-function dirtyRuns(mapping: AddressSpace, blockBytes: number, folios: readonly Folio[]): DirtyRun[] {
+function dirtyRuns(inode: Ext4Inode, blockBytes: number, folios: readonly Folio[]): DirtyRun[] {
+  const { i_mapping: mapping } = inode;
   const runs: DirtyRun[] = [];
   let last: DirtyRun | undefined;
   for (const folio of folios) {
+    const bytes = bytesToWrite(inode, folio);
     for (let block = 0; block < mapping.blocksPerFolio; block++) {
       if ((folio.dirtyBlocks & (1 << block)) === 0) continue;
       const lblk = folio.index * mapping.blocksPerFolio + block;
-      const data = folio.data.subarray(block * blockBytes, (block + 1) * blockBytes);
+      const data = bytes.subarray(block * blockBytes, (block + 1) * blockBytes);
       if (last !== undefined && last.lblk + last.count === lblk) {
         last.count++;
         last.data.push(data);
@@ -116,6 +132,14 @@ function dirtyRuns(mapping: AddressSpace, blockBytes: number, folios: readonly F
     }
   }
   return runs;
+}
+
+/** What a program stores behind the file's end does not get to the disk: a longer file, as an older commit may still have it, would have it for its own. @kernel ext4_bio_write_folio */
+function bytesToWrite({ i_mapping: mapping, i_size }: Ext4Inode, { index, data }: Folio): Uint8Array {
+  const inFolio = i_size - index * mapping.folioBytes;
+  if (inFolio <= 0 || inFolio >= mapping.folioBytes) return data;
+  // Where it is mapped, more may be stored until the request is done.
+  return (mapping.isMapped ? data.slice() : data).fill(0, inFolio);
 }
 
 /** Finds or claims blocks for a run, and adds its requests. */

@@ -36,4 +36,6 @@ export class DirectJournal extends Journal {
   }
 
   protected *recordAbort(): Task<void> {}
+
+  revoke(): void {}
 }

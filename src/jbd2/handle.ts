@@ -5,6 +5,7 @@
 import type { BufferHead } from "../block/buffer-cache.js";
 import { assert } from "../lib/errno.js";
 import type { Pblk } from "../lib/numbers.js";
+import { footprint } from "../sched/footprint.js";
 import { JBD2_HANDLE } from "../sched/lock-classes.js";
 import { PseudoLock } from "../sched/lockdep.js";
 import type { Task } from "../sched/task.js";
@@ -62,7 +63,7 @@ export class Handle {
   /** A block of metadata (or journaled data) is freed: what the transaction has of it is dropped, and older copies in the log are revoked. */
   forget(block: Pblk): void {
     const buffer = this.journal.cache.peek(block);
-    if (this.journal.hasLog) this.current.revokes.add(block);
+    this.journal.revoke(block, this.current);
     if (buffer === undefined) return;
     buffer.seal = undefined;
     this.current.dirtyBuffers.delete(buffer);
@@ -94,6 +95,7 @@ export class Handle {
   /** Ends it. A handle whose restart failed has ended already. */
   stop(): void {
     if (!this.isOpen) return;
+    footprint(this.journal);
     this.isOpen = false;
     this.lock.release();
     this.current.t_outstanding_credits -= this.credits;
@@ -107,6 +109,7 @@ export class Handle {
 
   /** Puts the buffer into the transaction, at the price of one credit if it is new there. */
   private take(buffer: BufferHead): void {
+    footprint(buffer);
     assert(this.isOpen, "a handle is used after its stop");
     this.journal.checkUsable();
     const { current } = this;

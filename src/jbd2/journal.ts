@@ -7,11 +7,13 @@
  */
 import type { BufferCache, BufferHead } from "../block/buffer-cache.js";
 import { FsError } from "../lib/errno.js";
-import type { Tid } from "../lib/numbers.js";
+import type { Pblk, Tid } from "../lib/numbers.js";
 import type { Clock } from "../sched/clock.js";
 import { J_BARRIER, JBD2_HANDLE } from "../sched/lock-classes.js";
+import { footprint } from "../sched/footprint.js";
 import { PseudoLock } from "../sched/lockdep.js";
 import { Mutex } from "../sched/locks.js";
+import { isExplored, racePoint } from "../sched/scheduler.js";
 import type { Task } from "../sched/task.js";
 import { WaitQueue } from "../sched/wait-queue.js";
 import { Handle } from "./handle.js";
@@ -50,7 +52,7 @@ export abstract class Journal {
   private readonly barrierDown = new WaitQueue("the barrier that keeps handles out");
   private requestedTid: Tid | undefined;
 
-  /** Whether freed blocks must be revoked. */
+  /** There is a log: file data can be journaled, too. */
   abstract readonly hasLog: boolean;
 
   constructor(readonly cache: BufferCache, protected readonly clock: Clock, protected nextTid: Tid) {}
@@ -64,13 +66,17 @@ export abstract class Journal {
   /** After the transaction is durable: where its buffers go. */
   protected abstract settle(transaction: Transaction): Task<void>;
   protected abstract recordAbort(error: FsError): Task<void>;
+  /** A block of metadata is freed in the transaction: no older copy of it may be brought back over what will stand there. */
+  abstract revoke(block: Pblk, transaction: Transaction): void;
 
   /** Begins an operation that changes up to `credits` blocks. @throws FsError EROFS the journal is aborted; ENOSPC no transaction can hold so many. */
   *start(credits: number): Task<Handle> {
-    return new Handle(this, this.tryReserve(credits) ?? (yield* this.reserve(credits)), credits);
+    const transaction = isExplored ? undefined : this.tryReserve(credits);
+    return new Handle(this, transaction ?? (yield* this.reserve(credits)), credits);
   }
 
   private tryReserve(credits: number): Transaction | undefined {
+    footprint(this);
     this.checkUsable();
     if (this.barrierCount > 0) return undefined;
     const { running } = this;
@@ -82,6 +88,7 @@ export abstract class Journal {
   /** A running transaction with room for the credits, which are counted there. */
   *reserve(credits: number): Task<Transaction> {
     if (credits > this.transactionBlocksMax) throw new FsError("ENOSPC", `the journal is too small for an operation on ${credits} blocks`);
+    yield* racePoint(JBD2_HANDLE.name);
     for (;;) {
       const transaction = this.tryReserve(credits);
       if (transaction !== undefined) return transaction;
@@ -101,6 +108,7 @@ export abstract class Journal {
   /** Keeps new handles out and waits for the end of those that run. The caller has none. Source: jbd2_journal_lock_updates. */
   *lockUpdates(): Task<void> {
     this.commitMap.mightWait();
+    footprint(this);
     this.barrierCount++;
     try {
       const { running } = this;
@@ -118,6 +126,7 @@ export abstract class Journal {
   }
 
   private liftBarrier(): void {
+    footprint(this);
     if (--this.barrierCount === 0) this.barrierDown.wakeAll();
   }
 
@@ -149,6 +158,7 @@ export abstract class Journal {
 
   /** Commits what is running, and waits for what is on its way. */
   *commitAll(): Task<void> {
+    footprint(this);
     for (;;) {
       const transaction = this.running ?? this.committing;
       if (transaction === undefined || (transaction === this.running && !transaction.hasChanges && transaction.t_updates === 0 && this.committing === undefined)) return this.checkAborted();
@@ -163,6 +173,8 @@ export abstract class Journal {
   *commit(tid: Tid): Task<void> {
     // Lockdep: whoever waits here waits for the end of all handles, so it must not have one.
     this.commitMap.mightWait();
+    yield* racePoint("jbd2_commit");
+    footprint(this);
     for (;;) {
       const { running, committing } = this;
       if (!this.isPending(tid)) return this.checkAborted();

@@ -10,8 +10,9 @@ import {
   JBD2_FEATURE_INCOMPAT_FAST_COMMIT, JBD2_FEATURE_INCOMPAT_REVOKE, JBD2_SUPERBLOCK_V2, journal_superblock_s as JS, journalShape, journalSuperblockChecksum, type JournalShape,
 } from "../format/jbd2.js";
 import { ERRNO, type FsError } from "../lib/errno.js";
-import type { LogBlk, Tid } from "../lib/numbers.js";
+import type { LogBlk, Pblk, Tid } from "../lib/numbers.js";
 import type { Clock } from "../sched/clock.js";
+import { footprint } from "../sched/footprint.js";
 import { J_CHECKPOINT_MUTEX } from "../sched/lock-classes.js";
 import { Mutex } from "../sched/locks.js";
 import type { Task } from "../sched/task.js";
@@ -100,19 +101,37 @@ export class LogJournal extends Journal {
   }
 
   protected *write(transaction: Transaction): Task<void> {
-    const { shape, blocks } = this;
-    const record = encodeTransaction(shape, transaction.t_tid, [...transaction.dirtyBuffers], [...transaction.revokes]);
+    yield* this.writeRecord(transaction);
+    yield* this.flushRecord();
+    yield* this.writeCommitBlock(transaction);
+  }
+
+  /** All of the transaction but its commit block. */
+  protected *writeRecord(transaction: Transaction): Task<void> {
+    const record = encodeTransaction(this.shape, transaction.t_tid, [...transaction.dirtyBuffers], [...transaction.revokes]);
     transaction.t_log_start = this.head;
     yield* this.append(record, false);
-    if (this.isFlushed) {
-      yield* this.writeSuperblock(this.tail, transaction.t_tid);
-      this.isFlushed = false;
-    }
+    if (!this.isFlushed) return;
+    yield* this.writeSuperblock(this.tail, transaction.t_tid);
+    this.isFlushed = false;
+  }
+
+  /** What the commit block vouches for is on the medium before it: the record, and file data that the transaction leads to. */
+  protected *flushRecord(): Task<void> {
+    const { blocks } = this;
     if (blocks.flushHome !== undefined) yield* blocks.flushHome();
     yield* blocks.flush();
-    const commitBlock = encodeCommitBlock(shape, transaction.t_tid, this.clock.now());
+  }
+
+  protected *writeCommitBlock({ t_tid }: Transaction): Task<void> {
+    const { blocks } = this;
+    const commitBlock = encodeCommitBlock(this.shape, t_tid, this.clock.now());
     if (blocks.tearsSectors) yield* blocks.write(this.head, withoutFirstWord(commitBlock), true);
     yield* this.append(commitBlock, true);
+  }
+
+  revoke(block: Pblk, transaction: Transaction): void {
+    transaction.revokes.add(block);
   }
 
   /** Writes blocks behind the head, and around the ring's end. The head moves before the first wait. */
@@ -142,7 +161,7 @@ export class LogJournal extends Journal {
   }
 
   /** A freed block's buffer: nothing of it is needed any more. */
-  private release(buffer: BufferHead, transaction: Transaction): void {
+  protected release(buffer: BufferHead, transaction: Transaction): void {
     const filing = this.filings.get(buffer);
     if (filing === undefined || filing.transaction !== transaction) return;
     filing.checkpoint?.checkpointBuffers.delete(buffer);
@@ -153,6 +172,7 @@ export class LogJournal extends Journal {
 
   /** Writes the oldest transactions home until `wanted` log blocks are free, or all of them. Called without a handle. */
   *checkpoint(wanted = Infinity): Task<void> {
+    footprint(this);
     if (!this.checkpointMutex.tryLock()) yield* this.checkpointMutex.lock();
     try {
       while (this.freeBlocks < wanted) {
@@ -217,10 +237,15 @@ export class LogJournal extends Journal {
     const gained = this.gainedBlocks();
     if (gained === 0) return;
     const { at, tid } = this.nextTail();
-    yield* (this.blocks.flushHome ?? this.blocks.flush)();
+    yield* this.flushHome();
     yield* this.writeSuperblock(at, tid);
     this.tail = at;
     this.freeBlocks += gained;
+  }
+
+  /** What a checkpoint wrote home is on the medium. */
+  protected *flushHome(): Task<void> {
+    yield* (this.blocks.flushHome ?? this.blocks.flush)();
   }
 
   /** Commits and checkpoints everything and marks the log empty. Nobody may start a handle meanwhile, or it will not stay so. */

@@ -4,6 +4,7 @@
  */
 import { FsError } from "../lib/errno.js";
 import { FaultFlag, VmFault } from "../lib/vm-fault.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import { FOLL_FORCE, FOLL_LONGTERM, FOLL_WRITE, VM_EXEC, VM_READ, VM_WRITE } from "./constants.js";
 import { Folio, type AddressSpace } from "./address-space.js";
@@ -44,6 +45,7 @@ export function* fetch(mm: MmStruct, address: number, into: Uint8Array): Task<Ac
 }
 
 function* copy(mm: MmStruct, address: number, bytes: Uint8Array, kind: Kind): Task<Access> {
+  footprint(mm);
   for (let done = 0; done < bytes.length;) {
     const at = address + done;
     const run = accessible(mm, at, bytes.length - done, kind);
@@ -72,6 +74,7 @@ interface Run { readonly memory: Memory; readonly from: number; readonly length:
 function accessible(mm: MmStruct, address: number, wantedBytes: number, kind: Kind): Run | undefined {
   // Rights are in each entry on real hardware; here those of the VMA are asked, which mprotect changes.
   const vma = mm.vmas.find(address);
+  if (vma?.vm_file !== undefined) footprint(vma.vm_file.f_mapping.shared);
   const first = vma === undefined || !hasRight(vma, kind) ? undefined : mm.pageTables.find(address);
   if (first === undefined || (kind === "store" && !first.isWritable)) return undefined;
   const bits = kind === "store" ? ACCESSED | DIRTY : ACCESSED;

@@ -2,6 +2,7 @@
  * The data of one file in memory, in folios: pieces of a page or of a block, whichever is larger. A folio is always whole; per block it knows what the disk does not have.
  * Source: struct address_space, struct folio (include/linux/fs.h, mm_types.h).
  */
+import { footprint } from "../sched/footprint.js";
 import { INVALIDATE_LOCK } from "../sched/lock-classes.js";
 import { RwSem } from "../sched/locks.js";
 import { PAGE_BYTES, type Memory } from "./memory.js";
@@ -51,6 +52,8 @@ export class AddressSpace {
 
   /** Who fills a page from disk reads; who takes pages and their blocks away writes: so no fault brings back what is going. */
   get invalidate_lock(): RwSem { return this.faultLock ??= new RwSem(INVALIDATE_LOCK); }
+  /** What those who work on the file's pages have in common. [footprint] */
+  get shared(): object { return (this.host ?? this) as object; }
   get isMapped(): boolean { return this.i_mmap.size > 0; }
   get pagesPerFolio(): number { return this.folioBytes / PAGE_BYTES; }
 
@@ -116,6 +119,7 @@ export class AddressSpace {
   }
 
   markDirty(folio: Folio, blockBits: number): void {
+    footprint(this.cache, false); // those who make pages dirty are in the way of who looks for all that are, not of each other
     if (folio.dirtyBlocks === 0) {
       if (this.dirtyFolios.size === 0) this.cache.dirtyMappings.add(this);
       this.dirtyFolios.add(folio);
@@ -140,13 +144,18 @@ export class AddressSpace {
     else folio.dirtyBlocks = left;
   }
 
+  /** Pages first .. end - 1 are in no page table any more, private copies of them with `evenCows`. */
+  unmapPages(first: number, end: number, evenCows = false): void {
+    if (this.isMapped) unmapMappingPages(this, first, end, evenCows);
+  }
+
   /** The next store through a mapping faults, and so tells that the folio is dirty again. */
   writeProtect(folio: Folio): void {
     if (folio.mapCount > 0) writeProtectPages(this, folio.index * this.pagesPerFolio, (folio.index + 1) * this.pagesPerFolio);
   }
 
   remove(folio: Folio): void {
-    if (folio.mapCount > 0) unmapMappingPages(this, folio.index * this.pagesPerFolio, (folio.index + 1) * this.pagesPerFolio, false);
+    if (folio.mapCount > 0) this.unmapPages(folio.index * this.pagesPerFolio, (folio.index + 1) * this.pagesPerFolio);
     this.markClean(folio);
     if (folio.version > 0) this.changedOnDisk(folio.index);
     if (this.folios.delete(folio.index)) this.cache.removed(folio);

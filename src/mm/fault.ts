@@ -56,21 +56,12 @@ function* hugeFault(fault: Fault, order: Order): Task<number> {
     const code = yield* vma.vm_ops.huge_fault(fault, order);
     if ((code & VmFault.FALLBACK) === 0) return code;
   }
-  splitHuge(vma, fault.address, order);
+  vma.splitHuge(fault.address, order);
   return VmFault.FALLBACK;
 }
 
 function isHugeAllowed(vma: Vma): boolean {
   return vma.vm_ops?.huge_fault !== undefined && (vma.vm_flags & VM_NOHUGEPAGE) === 0;
-}
-
-/** Clears a huge entry of a file: what it mapped comes back by smaller faults. Source: __split_huge_pmd_locked, for what is not anonymous. */
-export function splitHuge(vma: Vma, address: number, order: Order): void {
-  const leaf = vma.vm_mm.pageTables.find(address);
-  if (leaf?.order !== order) return;
-  leaf.clear();
-  vma.vm_mm.events.listener?.("__split_huge_pmd", { address });
-  vma.vm_mm.events.count(order === PMD_ORDER ? "thp_split_pmd" : "thp_split_pud");
 }
 
 function* missingPage(fault: Fault): Task<number> {

@@ -4,6 +4,7 @@
  */
 import { FsError } from "../lib/errno.js";
 import { FaultFlag, PTE_ORDER, VmFault } from "../lib/vm-fault.js";
+import { footprint } from "../sched/footprint.js";
 import { MMAP_LOCK, MMAP_LOCK_CHILD } from "../sched/lock-classes.js";
 import { doAll } from "../sched/all.js";
 import { RwSem } from "../sched/locks.js";
@@ -49,6 +50,7 @@ export class MmStruct {
 
   private *exclusively<T>(work: () => Task<T>): Task<T> {
     if (!this.mmap_lock.tryWrite()) yield* this.mmap_lock.write();
+    footprint(this);
     try {
       return yield* work();
     } finally {
@@ -385,6 +387,7 @@ export class MmStruct {
 
   /** Faults until the page can be accessed. @returns bits of VmFault that say why it cannot, SIGSEGV where nothing is mapped; 0: it can. */
   *faultIn(address: number, flags: number): Task<number> {
+    footprint(this);
     const isWrite = (flags & FaultFlag.WRITE) !== 0;
     for (let tries = 0; ; tries++) {
       const leaf = this.pageTables.find(address);

@@ -2,6 +2,7 @@
  * From a range of a file to all the page tables that map it. Whoever takes pages of a file away unmaps them here first; whoever writes them back makes them read-only here first, so that the next
  * store is seen. Source: unmap_mapping_range (mm/memory.c), folio_mkclean (mm/rmap.c), pfn_mkclean_range.
  */
+import { footprint } from "../sched/footprint.js";
 import type { AddressSpace } from "./address-space.js";
 import { VM_SHARED } from "./constants.js";
 import { AnonymousPage, PAGE_BYTES } from "./memory.js";
@@ -12,10 +13,13 @@ interface Part { readonly vma: Vma; readonly start: number; readonly end: number
 
 function overlapping(mapping: AddressSpace, firstPgoff: number, endPgoff: number): Part[] {
   const parts: Part[] = [];
+  footprint(mapping.shared);
   for (const vma of mapping.i_mmap) {
     const start = Math.max(vma.vm_start, vma.addressOf(firstPgoff));
     const end = Math.min(vma.vm_end, vma.addressOf(endPgoff));
-    if (start < end) parts.push({ vma, start, end });
+    if (start >= end) continue;
+    footprint(vma.vm_mm);
+    parts.push({ vma, start, end });
   }
   return parts;
 }

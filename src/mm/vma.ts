@@ -2,7 +2,7 @@
  * A piece of a process's address space, what a file must offer to be mapped, and what a filesystem must answer when a page of a mapping is missing.
  * Source: struct vm_area_struct, vm_operations_struct, vm_fault (include/linux/mm.h).
  */
-import { FaultFlag, type Order } from "../lib/vm-fault.js";
+import { FaultFlag, PMD_ORDER, type Order } from "../lib/vm-fault.js";
 import type { Task } from "../sched/task.js";
 import type { AddressSpace } from "./address-space.js";
 import { VM_MAYSHARE, VM_MAYWRITE, VM_SHARED, VM_WRITE } from "./constants.js";
@@ -80,5 +80,15 @@ export class Vma {
 
   contains(start: number, lengthBytes: number): boolean {
     return start >= this.vm_start && start + lengthBytes <= this.vm_end;
+  }
+
+  /** Clears a huge entry of a file, if there is one: what it mapped comes back by smaller faults. Source: __split_huge_pmd_locked, for what is not anonymous. */
+  splitHuge(address: number, order: Order): void {
+    const leaf = this.vm_mm.pageTables.find(address);
+    if (leaf?.order !== order) return;
+    leaf.clear();
+    const { events } = this.vm_mm;
+    events.listener?.("__split_huge_pmd", { address });
+    events.count(order === PMD_ORDER ? "thp_split_pmd" : "thp_split_pud");
   }
 }

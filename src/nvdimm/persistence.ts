@@ -45,14 +45,13 @@ interface Store {
 }
 
 export class PersistenceModel {
-  /** What has certainly reached the medium. */
-  private readonly durable: Uint8Array;
   /** By line number, in order of the first store; each list oldest first and never empty. */
   private readonly pending = new Map<number, Store[]>();
 
-  constructor(private readonly memory: Uint8Array, private readonly hasEadr: boolean, private readonly onEvent: ((event: PersistenceEvent) => void) | undefined) {
-    this.durable = memory.slice();
-  }
+  /** @param durable what has certainly reached the medium: the same bytes, in memory of its own. */
+  constructor(
+    private readonly memory: Uint8Array, readonly durable: Uint8Array, private readonly hasEadr: boolean, private readonly onEvent: ((event: PersistenceEvent) => void) | undefined,
+  ) {}
 
   /** The memory was changed in [offsetBytes, offsetBytes + lengthBytes). */
   stored(offsetBytes: number, lengthBytes: number, isNonTemporal: boolean): void {

@@ -24,6 +24,8 @@ export interface PmemOptions {
    * memory. Default: every store is durable at once.
    */
   persistence?: "adr" | "eadr" | undefined;
+  /** That second copy, for who has one at hand. Default: it is made. */
+  durable?: Uint8Array | undefined;
   /** After each store, flush and fence, with `persistence`: the moments at which a power cut makes a difference. */
   onEvent?: ((event: PersistenceEvent) => void) | undefined;
   /** False: a fence is not enough, somebody outside has to be told (virtio-pmem, a mapped host file), so MAP_SYNC is refused. Default: true without `hostFlush`. */
@@ -297,9 +299,9 @@ export class PmemDevice implements BlockDevice {
 }
 
 function makeMedium(bytes: Uint8Array, options: PmemOptions): Medium {
-  const { persistence, onEvent, hostFlush, onClose } = options;
+  const { persistence, durable, onEvent, hostFlush, onClose } = options;
   return {
-    persistence: persistence === undefined ? undefined : new PersistenceModel(bytes, persistence === "eadr", onEvent),
+    persistence: persistence === undefined ? undefined : new PersistenceModel(bytes, durable ?? bytes.slice(), persistence === "eadr", onEvent),
     hasEadr: persistence === "eadr",
     poison: new PoisonList(),
     counters: { stores: 0, flushes: 0, flushedLines: 0, fences: 0, blockFlushes: 0 },

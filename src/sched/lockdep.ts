@@ -132,9 +132,14 @@ function findPath(from: LockClass, to: LockClass, visited = new Set<LockClass>()
 }
 
 /** Whether the stack is kept for each lock taken, for reports; costly, so off: a report then tells where the same locks were first taken in the same order. */
-export const settings = { keepStacks: false };
+export const settings: {
+  keepStacks: boolean;
+  /** Hears of each lock that is taken and let go, in the lab's stories. */
+  listener: ((event: "acquire" | "release", lock: ClassedLock, mode: string) => void) | undefined;
+} = { keepStacks: false, listener: undefined };
 
 export function afterAcquire(lock: ClassedLock, mode: string, lockClass = lock.lockClass): void {
+  settings.listener?.("acquire", lock, mode);
   const held = heldNow();
   const above = held.length === 0 ? root : held[held.length - 1]!.chain;
   held.push({ lock, lockClass, mode, stack: settings.keepStacks ? here() : undefined, chain: above.checked[lockClass.id] ?? uncheckedChain(above, lockClass) });
@@ -147,6 +152,7 @@ function uncheckedChain(above: LockChain, lockClass: LockClass): LockChain {
 
 /** @throws AssertionError who releases does not hold it. */
 export function release(lock: ClassedLock, mode: string): void {
+  settings.listener?.("release", lock, mode);
   const held = heldNow();
   for (let index = held.length - 1; index >= 0; index--) {
     if (held[index]!.lock !== lock || held[index]!.mode !== mode) continue;

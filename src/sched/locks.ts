@@ -6,7 +6,8 @@
 import { AssertionError } from "../lib/errno.js";
 import type { LockClass } from "./lock-classes.js";
 import { afterAcquire, beforeAcquire, release, type ClassedLock } from "./lockdep.js";
-import { currentTask, type TaskContext } from "./scheduler.js";
+import { footprint } from "./footprint.js";
+import { currentTask, isExplored, racePoint, type TaskContext } from "./scheduler.js";
 import type { Task } from "./task.js";
 
 type Mode = "read" | "write";
@@ -36,10 +37,12 @@ abstract class QueuedLock implements ClassedLock {
 
   protected tryAcquire(mode: Mode, lockClass: LockClass = this.lockClass): boolean {
     beforeAcquire(this, mode, lockClass);
-    return this.acquireIfFree(mode, lockClass);
+    // In the lab others may come first, though the lock is free: `acquire` lets them.
+    return !isExplored && this.acquireIfFree(mode, lockClass);
   }
 
   protected acquireIfFree(mode: Mode, lockClass: LockClass = this.lockClass): boolean {
+    footprint(this, mode === "write" || this.waiters.length > 0);
     if ((this.waiters.length > 0 && !this.isReadAgain(mode)) || !this.isFreeFor(mode)) return false;
     this.holders.push({ context: currentTask(), mode });
     afterAcquire(this, mode, lockClass);
@@ -54,9 +57,14 @@ abstract class QueuedLock implements ClassedLock {
   }
 
   protected *acquire(mode: Mode, lockClass: LockClass = this.lockClass): Task<void> {
-    if (this.tryAcquire(mode, lockClass)) return;
+    if (isExplored) {
+      beforeAcquire(this, mode, lockClass);
+      yield* racePoint(this.name);
+      if (this.acquireIfFree(mode, lockClass)) return;
+    } else if (this.tryAcquire(mode, lockClass)) return;
     const context = currentTask();
     if (context?.scheduler === undefined) throw new AssertionError(`${this.name}: only a task can wait`);
+    footprint(this);
     const waiter: Waiter = { context, mode, isGranted: false };
     this.waiters.push(waiter);
     context.scheduler.sleep(context, this);
@@ -66,10 +74,12 @@ abstract class QueuedLock implements ClassedLock {
       // Thrown awake by a deadlock report: it waits no longer.
       if (!waiter.isGranted) this.waiters.splice(this.waiters.indexOf(waiter), 1);
     }
+    footprint(this);
     afterAcquire(this, mode, lockClass);
   }
 
   protected releaseAs(mode: Mode): void {
+    footprint(this, mode === "write" || this.waiters.length > 0);
     release(this, mode);
     this.removeHolder(mode);
     this.handOver();
@@ -114,6 +124,7 @@ export class RwSem extends QueuedLock {
 
   /** From writing to reading, without letting another writer in between. */
   downgrade(): void {
+    footprint(this);
     release(this, "write");
     this.removeHolder("write");
     this.addHolder("read");
@@ -125,5 +136,10 @@ export class Mutex extends QueuedLock {
   tryLock(): boolean { return this.tryAcquire("write"); }
   *lock(): Task<void> { yield* this.acquire("write"); }
   lockIfFree(): boolean { return this.acquireIfFree("write"); }
+  /** Of a lock that nobody else knows yet: it is free, and held against the order. */
+  lockNew(): void {
+    beforeAcquire(this, "write");
+    this.acquireIfFree("write");
+  }
   unlock(): void { this.releaseAs("write"); }
 }

@@ -4,9 +4,17 @@
  * resume: lock ownership hangs on it. A sleep from which nobody can wake is reported with names, locks and stacks; one from which the program itself may wake is none.
  */
 import { AssertionError, FsError } from "../lib/errno.js";
+import { setRecorder } from "./footprint.js";
 import type { LockClass } from "./lock-classes.js";
 import type { LockChain } from "./lockdep.js";
 import type { Io, Sleepable, Task, Wait } from "./task.js";
+
+/** What drives tasks: the locks and queues on which they sleep tell it. */
+export interface TaskDriver {
+  /** Called by the task that is about to yield: it sleeps until `wake`. */
+  sleep(context: TaskContext, on: Sleepable): void;
+  wake(context: TaskContext): void;
+}
 
 /** A lock that a task holds, and where it took it. */
 export interface HeldLock {
@@ -29,7 +37,7 @@ export class TaskContext {
   hasPendingError = false;
 
   constructor(
-    readonly scheduler: Scheduler | undefined,
+    readonly scheduler: TaskDriver | undefined,
     readonly name: string,
     readonly task: Task<unknown>,
     readonly settle: Settle | undefined,
@@ -64,9 +72,55 @@ function describe(sleeper: TaskContext): string {
   return `  ${sleeper.name} waits for ${lock.name}${holders.join("")}${held.join("")}`;
 }
 
-type Outcome<T> = { done: false; wait: Wait } | { done: true; value: T };
+export type Outcome<T> = { readonly done: false; readonly wait: Wait } | { readonly done: true; readonly value: T };
 
-export class Scheduler {
+/** Runs a task up to its next wait or its end. @throws what the task throws; AssertionError it ended holding a lock. */
+export function resume<T>(context: TaskContext): Outcome<T> {
+  current = context;
+  try {
+    const { hasPendingError, pendingError } = context;
+    context.hasPendingError = false;
+    context.pendingError = undefined;
+    const result = hasPendingError ? context.task.throw(pendingError) : context.task.next();
+    if (result.done !== true) return { done: false, wait: result.value };
+    checkEnd(context);
+    return { done: true, value: result.value as T };
+  } finally {
+    current = undefined;
+  }
+}
+
+function checkEnd(context: TaskContext): void {
+  const held = context.held[0];
+  if (held !== undefined) throw new AssertionError(`${context.name} ended holding ${held.lock.name}${held.stack === undefined ? "" : `, taken at\n${held.stack}`}`);
+}
+
+/** True while the lab's driver runs a task: then every place where a task might have to wait is one where it lets others run. */
+export let isExplored = false;
+
+export function setExplored(explored: boolean): void {
+  isExplored = explored;
+}
+
+/** Does something in another world in the midst of a task, as if there were none: the lab looks at what a power cut would leave here. */
+export function aside<T>(work: () => T): T {
+  const before = { current, isExplored, recorder: setRecorder(undefined) };
+  current = undefined;
+  isExplored = false;
+  try {
+    return work();
+  } finally {
+    ({ current, isExplored } = before);
+    setRecorder(before.recorder);
+  }
+}
+
+/** A place where others may come in between, though nothing is waited for: for the lab. Other drivers never see it. */
+export function* racePoint(at: string): Task<void> {
+  if (isExplored) yield { op: "pause", at };
+}
+
+export class Scheduler implements TaskDriver {
   /** Tasks that can go on, but for the one that runSync drives. */
   private readonly ready: TaskContext[] = [];
   private readonly sleepers = new Set<TaskContext>();
@@ -80,7 +134,7 @@ export class Scheduler {
     this.checkEntry(name);
     const context = new TaskContext(this, name, task, undefined);
     for (;;) {
-      const outcome = this.resume<T>(context);
+      const outcome = resume<T>(context);
       if (outcome.done) return outcome.value;
       if (outcome.wait.op === "io") this.runIo(context, outcome.wait.io);
       else this.sleepSync(context);
@@ -101,7 +155,6 @@ export class Scheduler {
     this.ready.push(new TaskContext(this, name, task, undefined));
   }
 
-  /** Called by the task that is about to yield: it sleeps until `wake`. */
   sleep(context: TaskContext, on: Sleepable): void {
     context.sleepsOn = on;
     this.sleepers.add(context);
@@ -130,26 +183,6 @@ export class Scheduler {
     const { error } = this.backgroundError;
     this.backgroundError = undefined;
     throw error;
-  }
-
-  private resume<T>(context: TaskContext): Outcome<T> {
-    current = context;
-    try {
-      const { hasPendingError, pendingError } = context;
-      context.hasPendingError = false;
-      context.pendingError = undefined;
-      const result = hasPendingError ? context.task.throw(pendingError) : context.task.next();
-      if (result.done !== true) return { done: false, wait: result.value };
-      this.checkEnd(context);
-      return { done: true, value: result.value as T };
-    } finally {
-      current = undefined;
-    }
-  }
-
-  private checkEnd(context: TaskContext): void {
-    const held = context.held[0];
-    if (held !== undefined) throw new AssertionError(`${context.name} ended holding ${held.lock.name}${held.stack === undefined ? "" : `, taken at\n${held.stack}`}`);
   }
 
   private runIo(context: TaskContext, io: Io): void {
@@ -200,7 +233,7 @@ export class Scheduler {
   /** One resume of a task that has its own settlement; undefined: it ended. */
   private step(context: TaskContext): Wait | undefined {
     try {
-      const outcome = this.resume(context);
+      const outcome = resume(context);
       if (!outcome.done) return outcome.wait;
       context.settle?.resolve(outcome.value);
     } catch (error) {

@@ -25,7 +25,9 @@ export interface Sleepable {
 export type Wait =
   | { readonly op: "io"; readonly io: Io }
   | { readonly op: "lock"; readonly lock: Sleepable }
-  | { readonly op: "event"; readonly queue: Sleepable };
+  | { readonly op: "event"; readonly queue: Sleepable }
+  /** Nothing is waited for: the lab may let others run here. */
+  | { readonly op: "pause"; readonly at: string };
 
 /** Blocking code. The driver resumes it when the wait is over; a failed I/O is thrown into it at its `yield`. */
 export type Task<T> = Generator<Wait, T, void>;

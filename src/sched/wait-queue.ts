@@ -1,5 +1,6 @@
 /** Tasks that wait for something to become true. Who makes it true wakes them, and each looks again for itself. */
 import { AssertionError } from "../lib/errno.js";
+import { footprint } from "./footprint.js";
 import { currentTask, type TaskContext } from "./scheduler.js";
 import type { Sleepable, Task } from "./task.js";
 
@@ -15,7 +16,9 @@ export class WaitQueue implements Sleepable {
 
   /** Returns once `until` says true, at once if it does now. */
   *wait(until: () => boolean): Task<void> {
-    while (!until()) {
+    for (;;) {
+      footprint(this);
+      if (until()) return;
       const context = currentTask();
       if (context?.scheduler === undefined) throw new AssertionError(`${this.name}: only a task can wait`);
       this.waiting.push(context);
@@ -25,11 +28,13 @@ export class WaitQueue implements Sleepable {
   }
 
   wakeOne(): void {
+    footprint(this);
     const context = this.waiting.shift();
     context?.scheduler?.wake(context);
   }
 
   wakeAll(): void {
+    footprint(this);
     for (const context of this.waiting.splice(0)) context.scheduler?.wake(context);
   }
 }

@@ -6,8 +6,9 @@ import { FsError } from "../lib/errno.js";
 import { I_RWSEM_CHILD, I_RWSEM_CHILD2, I_RWSEM_PARENT, I_RWSEM_PARENT2 } from "../sched/lock-classes.js";
 import type { Task } from "../sched/task.js";
 import { withWriteAccess } from "./freeze.js";
+import { hold, letGo } from "./hold.js";
 import { RENAME_EXCHANGE, RENAME_NOREPLACE, RENAME_WHITEOUT, S_IFCHR, type Inode, type NewInode } from "./inode.js";
-import type { Dentry, LastName } from "./namei.js";
+import type { LastName } from "./namei.js";
 import { checkCreate, checkDelete, checkPermission, isAppendOnly, isImmutable, isPrivileged, MAY_WRITE, type Credentials } from "./permission.js";
 
 /** Runs `work` with the directory locked. */
@@ -42,8 +43,8 @@ export function* createAt({ dir, name, isPlain, mustBeDirectory }: LastName, wan
   });
 }
 
-/** @throws FsError EEXIST, EPERM a directory, EXDEV another project, EMLINK. */
-export function* linkAt(inode: Inode, { dir, name, isPlain, mustBeDirectory }: LastName, cred: Credentials): Task<void> {
+/** @param mayBeFirst whether it may have no name now, as O_TMPFILE's have none. @throws FsError EEXIST, EPERM a directory, EXDEV another project, EMLINK; ENOENT it had names, and lost them all. */
+export function* linkAt(inode: Inode, { dir, name, isPlain, mustBeDirectory }: LastName, cred: Credentials, mayBeFirst = (): boolean => false): Task<void> {
   yield* withWriteAccess(dir.d_inode.i_sb, () => {
     if (!isPlain) throw new FsError("EEXIST");
     return withDirectory(dir.d_inode, function* () {
@@ -52,7 +53,10 @@ export function* linkAt(inode: Inode, { dir, name, isPlain, mustBeDirectory }: L
       yield* checkCreate(dir.d_inode, cred);
       if (isImmutable(inode) || isAppendOnly(inode) || inode.isDirectory()) throw new FsError("EPERM");
       checkProject(dir.d_inode, inode);
-      yield* withInode(inode, () => dir.d_inode.link(name, inode));
+      yield* withInode(inode, function* () {
+        if (inode.i_nlink === 0 && !mayBeFirst()) throw new FsError("ENOENT");
+        yield* dir.d_inode.link(name, inode);
+      });
     });
   });
 }
@@ -65,17 +69,25 @@ function checkProject(dir: Inode, inode: Inode): void {
 
 /** Removes a name that leads to no directory. @throws FsError EISDIR, ENOENT, EPERM, EACCES. */
 export function* unlinkAt({ dir, name, isPlain, mustBeDirectory }: LastName, cred: Credentials): Task<void> {
-  yield* withWriteAccess(dir.d_inode.i_sb, function* () {
+  yield* withWriteAccess(dir.d_inode.i_sb, () => holdingVictim(function* (held) {
     if (!isPlain) throw new FsError("EISDIR");
-    const gone = yield* withDirectory(dir.d_inode, function* () {
-      const inode = yield* existing(dir.d_inode, name);
+    yield* withDirectory(dir.d_inode, function* () {
+      const inode = held(yield* existing(dir.d_inode, name));
       if (mustBeDirectory) throw new FsError(inode.isDirectory() ? "EISDIR" : "ENOTDIR");
       yield* checkDelete(dir.d_inode, inode, cred, false);
       yield* withInode(inode, () => dir.d_inode.unlink(name, inode));
-      return inode;
     });
-    yield* gone.release();
-  });
+  }));
+}
+
+/** Runs `work`, which may hold what it takes a name from: until that is done, whoever else lets go of it must not find it without names and holders, and delete it. */
+function* holdingVictim(work: (held: (inode: Inode) => Inode) => Task<void>): Task<void> {
+  let victim: Inode | undefined;
+  try {
+    yield* work((inode) => victim = hold(inode));
+  } finally {
+    if (victim !== undefined) yield* letGo(victim, true);
+  }
 }
 
 function* existing(dir: Inode, name: Uint8Array): Task<Inode> {
@@ -86,19 +98,17 @@ function* existing(dir: Inode, name: Uint8Array): Task<Inode> {
 
 /** @throws FsError ENOTEMPTY, ENOTDIR, EINVAL ("."), EBUSY (the root), ENOENT. */
 export function* rmdirAt({ dir, name, isPlain, isDotDot }: LastName, cred: Credentials): Task<void> {
-  yield* withWriteAccess(dir.d_inode.i_sb, function* () {
+  yield* withWriteAccess(dir.d_inode.i_sb, () => holdingVictim(function* (held) {
     if (!isPlain) throw new FsError(isDotDot ? "ENOTEMPTY" : name.length === 0 ? "EBUSY" : "EINVAL");
-    const gone = yield* withDirectory(dir.d_inode, function* () {
-      const inode = yield* existing(dir.d_inode, name);
+    yield* withDirectory(dir.d_inode, function* () {
+      const inode = held(yield* existing(dir.d_inode, name));
       yield* checkDelete(dir.d_inode, inode, cred, true);
       yield* withInode(inode, function* () {
         if (!(yield* inode.isEmpty())) throw new FsError("ENOTEMPTY");
         yield* dir.d_inode.unlink(name, inode);
       });
-      return inode;
     });
-    yield* gone.release();
-  });
+  }));
 }
 
 /** @throws FsError EINVAL: bits that there are not, or that exclude each other. */
@@ -109,19 +119,20 @@ export function checkRenameFlags(flags: number): void {
 
 /** @param flags RENAME_NOREPLACE, RENAME_EXCHANGE, RENAME_WHITEOUT, as renameat2's. */
 export function* renameAt(from: LastName, to: LastName, flags: number, cred: Credentials): Task<void> {
-  yield* withWriteAccess(from.dir.d_inode.i_sb, () => renameLocked(from, to, flags, cred));
+  yield* withWriteAccess(from.dir.d_inode.i_sb, () => holdingVictim((held) => renameLocked(from, to, flags, cred, held)));
 }
 
-function* renameLocked(from: LastName, to: LastName, flags: number, cred: Credentials): Task<void> {
+function* renameLocked(from: LastName, to: LastName, flags: number, cred: Credentials, held: (inode: Inode) => Inode): Task<void> {
   const oldDir = from.dir.d_inode;
   const newDir = to.dir.d_inode;
   checkRenameFlags(flags);
   const isExchange = (flags & RENAME_EXCHANGE) !== 0;
   if (!from.isPlain) throw new FsError("EBUSY");
   if (!to.isPlain) throw new FsError((flags & RENAME_NOREPLACE) !== 0 ? "EEXIST" : "EBUSY");
-  const replaced = yield* withBothDirectories(from.dir, to.dir, function* () {
+  yield* withBothDirectories(oldDir, newDir, function* () {
     const inode = yield* existing(oldDir, from.name);
     const target = yield* newDir.lookup(to.name);
+    if (target !== undefined) held(target);
     if (target !== undefined && (flags & RENAME_NOREPLACE) !== 0) throw new FsError("EEXIST");
     if (target === undefined && isExchange) throw new FsError("ENOENT");
     if (!inode.isDirectory()) {
@@ -129,9 +140,9 @@ function* renameLocked(from: LastName, to: LastName, flags: number, cred: Creden
     }
     if (isExchange && target !== undefined && to.mustBeDirectory && !target.isDirectory()) throw new FsError("ENOTDIR");
     // A directory must not move below itself, nor take the place of one that it stands in.
-    if (isBelow(to.dir, inode)) throw new FsError("EINVAL");
-    if (target !== undefined && isBelow(from.dir, target)) throw new FsError(isExchange ? "EINVAL" : "ENOTEMPTY");
-    if (inode === target) return undefined; // two names of one file: nothing happens
+    if (inode.isDirectory() && (yield* isBelow(newDir, inode))) throw new FsError("EINVAL");
+    if (target?.isDirectory() === true && (yield* isBelow(oldDir, target))) throw new FsError(isExchange ? "EINVAL" : "ENOTEMPTY");
+    if (inode === target) return; // two names of one file: nothing happens
     yield* checkDelete(oldDir, inode, cred, inode.isDirectory());
     if (target === undefined) yield* checkCreate(newDir, cred);
     else yield* checkDelete(newDir, target, cred, isExchange ? target.isDirectory() : inode.isDirectory());
@@ -146,26 +157,29 @@ function* renameLocked(from: LastName, to: LastName, flags: number, cred: Creden
       const whiteout: NewInode | undefined = (flags & RENAME_WHITEOUT) === 0 ? undefined : { mode: S_IFCHR, umask: 0, uid: cred.uid, gid: cred.gid, rdev: { major: 0, minor: 0 } };
       yield* oldDir.rename(from.name, inode, newDir, to.name, target, whiteout);
     });
-    return isExchange ? undefined : target;
   });
-  if (replaced !== undefined) yield* replaced.release();
 }
 
-/** Whether `dentry` is the directory `above`, or stands somewhere below it. */
-function isBelow(dentry: Dentry, above: Inode): boolean {
-  for (let at = dentry; ; at = at.d_parent) {
-    if (at.d_inode === above) return true;
-    if (at.d_parent === at) return false;
+/**
+ * Whether `dir` is the directory `above`, or stands somewhere below it: now, and not when its path was walked, as others may have moved it since. Of a damaged image each directory is looked at once.
+ * Requires: s_vfs_rename_mutex, which keeps directories where they are.
+ */
+function* isBelow(dir: Inode, above: Inode): Task<boolean> {
+  const seen = new Set<Inode>();
+  for (let at: Inode | undefined = dir; at !== undefined && !seen.has(at); at = yield* at.parent()) {
+    if (at === above) return true;
+    seen.add(at);
   }
+  return false;
 }
 
 /** Both directories, the one above first. The rename mutex keeps the tree as it is while it is asked which one that is. */
-function* withBothDirectories<T>(a: Dentry, b: Dentry, work: () => Task<T>): Task<T> {
-  if (a.d_inode === b.d_inode) return yield* withDirectory(a.d_inode, work);
-  const { s_vfs_rename_mutex: mutex } = a.d_inode.i_sb;
+function* withBothDirectories<T>(a: Inode, b: Inode, work: () => Task<T>): Task<T> {
+  if (a === b) return yield* withDirectory(a, work);
+  const { s_vfs_rename_mutex: mutex } = a.i_sb;
   if (!mutex.tryLock()) yield* mutex.lock();
   try {
-    const [first, second] = isBelow(a, b.d_inode) ? [b.d_inode, a.d_inode] : [a.d_inode, b.d_inode];
+    const [first, second] = (yield* isBelow(a, b)) ? [b, a] : [a, b];
     return yield* withDirectory(first, function* () {
       if (!second.i_rwsem.tryWrite(I_RWSEM_PARENT2)) yield* second.i_rwsem.write(I_RWSEM_PARENT2);
       try {

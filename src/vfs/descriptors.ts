@@ -1,6 +1,7 @@
 /** A process's descriptors: numbers for open files, which more of them may share. Source: struct files_struct (include/linux/fdtable.h), fs/file.c. */
 import { FsError } from "../lib/errno.js";
 import { doAll } from "../sched/all.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import type { File } from "./file.js";
 
@@ -19,6 +20,7 @@ export class Descriptors {
 
   /** @throws FsError EBADF. */
   get(fd: number): File {
+    footprint(this, false);
     const descriptor = this.open.get(fd);
     if (descriptor === undefined) throw new FsError("EBADF");
     return descriptor.file;
@@ -32,6 +34,7 @@ export class Descriptors {
 
   /** Takes the caller's hold on the file. */
   install(fd: number, file: File, closesOnExec: boolean): number {
+    footprint(this);
     this.open.set(fd, { file, closesOnExec });
     return fd;
   }
@@ -39,6 +42,7 @@ export class Descriptors {
   /** The file is the caller's to put. */
   remove(fd: number): File {
     const file = this.get(fd);
+    footprint(this);
     this.open.delete(fd);
     return file;
   }

@@ -72,7 +72,7 @@ export function* execve(process: Process, walker: Walker, path: Path, argv: read
 /** Opens a file to be executed: nobody may write it from now on. @throws FsError EACCES, ETXTBSY; of the path, ENOENT … */
 function* openExec(walker: Walker, path: Uint8Array): Task<File> {
   const { mnt, cred } = walker;
-  const dentry = yield* pathLookup(mnt.mnt_root, walker.base, path, { followLast: true, cred });
+  const dentry = yield* pathLookup(mnt.mnt_root, walker.base, path, { followLast: true, cred, held: walker.held });
   const { d_inode: inode } = dentry;
   if (!inode.isRegular() || mnt.flags.isNoExec === true) throw new FsError("EACCES");
   yield* checkPermission(inode, cred, MAY_EXEC);

@@ -176,6 +176,8 @@ export abstract class Inode {
   abstract rename(name: Uint8Array, inode: Inode, newDir: Inode, newName: Uint8Array, replaced: Inode | undefined, whiteout: NewInode | undefined): Task<void>;
   abstract exchange(name: Uint8Array, inode: Inode, newDir: Inode, newName: Uint8Array, newInode: Inode): Task<void>;
   abstract isEmpty(): Task<boolean>;
+  /** The directory that this one stands in now, by its ".."; undefined: it is the root, or was removed. */
+  abstract parent(): Task<Inode | undefined>;
   /** Requires: i_rwsem(w). @throws FsError EFBIG, EINVAL, ENOSPC, EOPNOTSUPP. */
   abstract setattr(changes: AttributeChanges): Task<void>;
   /** Sets i_flags as chattr does. Requires: i_rwsem(w). @param isPrivileged the caller may use more than his share of the filesystem (CAP_SYS_RESOURCE). */

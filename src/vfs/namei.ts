@@ -4,6 +4,7 @@
  */
 import { FsError } from "../lib/errno.js";
 import type { Task } from "../sched/task.js";
+import { hold } from "./hold.js";
 import type { Inode } from "./inode.js";
 import { checkPermission, isPrivileged, MAY_EXEC, ROOT, type Credentials } from "./permission.js";
 
@@ -76,6 +77,8 @@ export interface WalkOptions {
   /** Whether a symbolic link in the last place is followed; one that is followed by a slash always is. */
   readonly followLast: boolean;
   readonly cred?: Credentials | undefined;
+  /** Takes what is found, held: the caller lets go of it (hold.ts). Without it what is found may be deleted at the caller's next wait. */
+  readonly held?: Inode[] | undefined;
 }
 
 /** A walk on its way: what remains to be walked, last part first, as a link's target is pushed on top. */
@@ -85,7 +88,7 @@ class Walk {
   mustBeDirectory: boolean;
   private linksLeft = LINKS_MAX;
 
-  constructor(private readonly root: Dentry, base: Dentry, path: Uint8Array, private readonly cred: Credentials) {
+  constructor(private readonly root: Dentry, base: Dentry, path: Uint8Array, private readonly cred: Credentials, private readonly held: Inode[] | undefined) {
     if (path.length === 0) throw new FsError("ENOENT");
     if (path.length >= PATH_MAX) throw new FsError("ENAMETOOLONG");
     this.rest = splitPath(path).reverse();
@@ -104,10 +107,23 @@ class Walk {
       return;
     }
     if (name.length > NAME_MAX) throw new FsError("ENAMETOOLONG");
-    const inode = yield* lookupLocked(dir, name);
+    const inode = yield* this.lookup(dir, name);
     if (inode === undefined) throw new FsError("ENOENT");
     if (inode.isSymlink() && (this.rest.length > 0 || followLast || this.mustBeDirectory)) yield* this.follow(inode);
     else this.at = new Dentry(inode, name, this.at);
+  }
+
+  /** A look-up that does not meet a change half done. */
+  *lookup(dir: Inode, name: Uint8Array): Task<Inode | undefined> {
+    if (!dir.i_sb.isWritable) return yield* dir.lookup(name);
+    if (!dir.i_rwsem.tryRead()) yield* dir.i_rwsem.read();
+    try {
+      const inode = yield* dir.lookup(name);
+      if (inode !== undefined) this.held?.push(hold(inode));
+      return inode;
+    } finally {
+      dir.i_rwsem.unlockRead();
+    }
   }
 
   /** @throws FsError ENOTDIR, EACCES. */
@@ -127,24 +143,13 @@ class Walk {
   }
 }
 
-/** A look-up that does not meet a change half done. */
-function* lookupLocked(dir: Inode, name: Uint8Array): Task<Inode | undefined> {
-  if (!dir.i_sb.isWritable) return yield* dir.lookup(name);
-  if (!dir.i_rwsem.tryRead()) yield* dir.i_rwsem.read();
-  try {
-    return yield* dir.lookup(name);
-  } finally {
-    dir.i_rwsem.unlockRead();
-  }
-}
-
 /**
  * Walks `path` from `base` (from the root, if the path is absolute).
  *
  * @throws FsError ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, EACCES; whatever the directories on the way throw.
  */
-export function* pathLookup(root: Dentry, base: Dentry, path: Uint8Array, { followLast, cred = ROOT }: WalkOptions): Task<Dentry> {
-  const walk = new Walk(root, base, path, cred);
+export function* pathLookup(root: Dentry, base: Dentry, path: Uint8Array, { followLast, cred = ROOT, held }: WalkOptions): Task<Dentry> {
+  const walk = new Walk(root, base, path, cred, held);
   while (walk.rest.length > 0) yield* walk.step(followLast);
   if (walk.mustBeDirectory && !walk.at.d_inode.isDirectory()) throw new FsError("ENOTDIR");
   return walk.at;
@@ -156,8 +161,8 @@ export function* pathLookup(root: Dentry, base: Dentry, path: Uint8Array, { foll
  * @param followLast whether an existing symbolic link there is followed, so that what it leads to is made or opened.
  * @throws FsError as pathLookup, but not if only the last name is absent.
  */
-export function* pathLookupParent(root: Dentry, base: Dentry, path: Uint8Array, { followLast, cred = ROOT }: WalkOptions): Task<LastName> {
-  const walk = new Walk(root, base, path, cred);
+export function* pathLookupParent(root: Dentry, base: Dentry, path: Uint8Array, { followLast, cred = ROOT, held }: WalkOptions): Task<LastName> {
+  const walk = new Walk(root, base, path, cred, held);
   for (;;) {
     while (walk.rest.length > 1) yield* walk.step(true);
     const name = walk.rest[0];
@@ -165,7 +170,7 @@ export function* pathLookupParent(root: Dentry, base: Dentry, path: Uint8Array, 
     yield* walk.checkSearch();
     const last = { dir: walk.at, name, isPlain: !isDot(name) && !isDotDot(name), isDotDot: isDotDot(name), mustBeDirectory: walk.mustBeDirectory };
     if (last.isPlain && name.length > NAME_MAX) throw new FsError("ENAMETOOLONG");
-    const inode = followLast && last.isPlain ? yield* lookupLocked(walk.at.d_inode, name) : undefined;
+    const inode = followLast && last.isPlain ? yield* walk.lookup(walk.at.d_inode, name) : undefined;
     if (inode === undefined || !inode.isSymlink()) return last;
     walk.rest.pop();
     yield* walk.follow(inode);

@@ -7,6 +7,7 @@ import { createAt } from "./change.js";
 import { File } from "./file.js";
 import { O_ACCMODE, O_APPEND, O_CREAT, O_DIRECT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDONLY, O_TMPFILE, O_TRUNC, O_WRONLY } from "./flags.js";
 import { withWriteAccess } from "./freeze.js";
+import { hold } from "./hold.js";
 import { S_IFDIR, S_IFMT, S_IFREG, S_IFSOCK, type Inode, type NewInode } from "./inode.js";
 import { withInodeLock, withReadLock } from "./inode-lock.js";
 import type { Mount } from "./mount.js";
@@ -15,12 +16,17 @@ import { checkPermission, isAppendOnly, MAY_EXEC, MAY_READ, MAY_WRITE, type Cred
 
 const SLASH = 0x2f;
 
+/** Somebody else may change a name between two looks at it, and then it is looked at again. So often in a row that happens only in a damaged image. */
+const TRIES_MAX = 100;
+
 /** Where paths begin, and as whom they are walked. */
 export interface Walker {
   readonly mnt: Mount;
   /** Of a path that is not absolute. */
   readonly base: Dentry;
   readonly cred: Credentials;
+  /** What was found on the way, held, for whoever runs the call to let go of. */
+  readonly held?: Inode[];
 }
 
 /** What a new inode of this walker's is to be. */
@@ -32,15 +38,19 @@ export function newInode({ cred: { uid, gid, umask } }: Walker, type: number, mo
 /** @throws FsError ENOENT, EEXIST, EISDIR, ENOTDIR, ELOOP, ENXIO, EINVAL, EACCES, EPERM, EROFS, ETXTBSY, ENOSPC, ENOKEY … */
 export function* openFile(walker: Walker, path: Uint8Array, flags: number, mode: number): Task<File> {
   if ((flags & O_TMPFILE) === O_TMPFILE) return yield* openNameless(walker, path, flags, mode);
-  const made = (flags & O_CREAT) === 0 ? undefined : yield* createUnlessThere(walker, path, flags, mode);
-  if (made !== undefined) return new File(made, walker.mnt, flags, walker.cred);
-  return yield* openExisting(walker, path, flags);
+  const { mnt, cred, held } = walker;
+  const followLast = (flags & O_NOFOLLOW) === 0;
+  for (let tries = 0; tries < TRIES_MAX; tries++) {
+    const file = (flags & O_CREAT) !== 0 ? yield* openOrCreate(walker, path, flags, mode) : yield* openFound(walker, yield* pathLookup(mnt.mnt_root, walker.base, path, { followLast, cred, held }), flags);
+    if (file !== undefined) return file;
+  }
+  throw new FsError("ENOENT");
 }
 
 /** A file in `path`'s directory without a name: gone with its close, unless it is linked. */
 function* openNameless(walker: Walker, path: Uint8Array, flags: number, mode: number): Task<File> {
   if ((flags & O_ACCMODE) === O_RDONLY) throw new FsError("EINVAL");
-  const dir = yield* pathLookup(walker.mnt.mnt_root, walker.base, path, { followLast: true, cred: walker.cred });
+  const dir = yield* pathLookup(walker.mnt.mnt_root, walker.base, path, { followLast: true, cred: walker.cred, held: walker.held });
   if (!dir.d_inode.isDirectory()) throw new FsError("ENOTDIR");
   return yield* withWriteAccess(dir.d_inode.i_sb, function* () {
     yield* checkPermission(dir.d_inode, walker.cred, MAY_WRITE | MAY_EXEC);
@@ -49,23 +59,26 @@ function* openNameless(walker: Walker, path: Uint8Array, flags: number, mode: nu
   });
 }
 
-/** @returns undefined: it is there already. */
-function* createUnlessThere(walker: Walker, path: Uint8Array, flags: number, mode: number): Task<Dentry | undefined> {
+/** What has the name is opened, whatever becomes of the name meanwhile. @returns undefined: others have changed what it leads to. */
+function* openOrCreate(walker: Walker, path: Uint8Array, flags: number, mode: number): Task<File | undefined> {
+  const { mnt, base, cred, held } = walker;
   const isExclusive = (flags & O_EXCL) !== 0;
   const isFollowed = !isExclusive && (flags & O_NOFOLLOW) === 0 && path[path.length - 1] !== SLASH;
-  const last = yield* pathLookupParent(walker.mnt.mnt_root, walker.base, path, { followLast: isFollowed, cred: walker.cred });
+  const last = yield* pathLookupParent(mnt.mnt_root, base, path, { followLast: isFollowed, cred, held });
   if (!last.isPlain || last.mustBeDirectory) throw new FsError(isExclusive && !last.mustBeDirectory ? "EEXIST" : "EISDIR");
   const { d_inode: dir } = last.dir;
   const known = yield* withReadLock(dir, () => dir.lookup(last.name));
   if (known !== undefined) {
+    held?.push(hold(known));
     if (isExclusive) throw new FsError("EEXIST");
     if (known.isDirectory()) throw new FsError("EISDIR");
-    return undefined;
+    if (known.isSymlink() && isFollowed) return undefined;
+    return yield* openFound(walker, new Dentry(known, last.name, last.dir), flags);
   }
   if ((flags & O_DIRECTORY) !== 0) throw new FsError("EINVAL");
   try {
-    const inode = yield* createAt(last, newInode(walker, S_IFREG, mode), walker.cred, false);
-    return new Dentry(inode, last.name, last.dir);
+    const inode = yield* createAt(last, newInode(walker, S_IFREG, mode), cred, false);
+    return new File(new Dentry(inode, last.name, last.dir), mnt, flags, cred);
   } catch (error) {
     // Somebody else made it meanwhile.
     if (isExclusive || !(error instanceof FsError) || error.code !== "EEXIST") throw error;
@@ -73,11 +86,11 @@ function* createUnlessThere(walker: Walker, path: Uint8Array, flags: number, mod
   }
 }
 
-function* openExisting(walker: Walker, path: Uint8Array, flags: number): Task<File> {
-  const { mnt, cred } = walker;
-  const dentry = yield* pathLookup(mnt.mnt_root, walker.base, path, { followLast: (flags & O_NOFOLLOW) === 0, cred });
+/** @returns undefined: it was deleted meanwhile, which it is not if it is held. */
+function* openFound({ mnt, cred }: Walker, dentry: Dentry, flags: number): Task<File | undefined> {
   const { d_inode: inode } = dentry;
   yield* checkOpen(inode, flags, cred);
+  if (inode.isGone) return undefined;
   const file = new File(dentry, mnt, flags, cred);
   try {
     if ((flags & O_TRUNC) !== 0 && inode.isRegular()) yield* truncateOpened(file);

@@ -5,6 +5,7 @@
 import { FsError } from "../lib/errno.js";
 import { encode } from "../lib/utf8.js";
 import type { MmStruct } from "../mm/mm-struct.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import { changeMode, changeOwner, changeTimes, changeXattr, readXattr, setSize, touch } from "./attributes.js";
 import { checkRenameFlags, createAt, linkAt, renameAt, rmdirAt, unlinkAt } from "./change.js";
@@ -16,6 +17,7 @@ import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Inode, type StatFs, type Timesp
 import { withReadLock } from "./inode-lock.js";
 import type { Kernel } from "./kernel.js";
 import { getWriteAccess, putWriteAccess } from "./mount.js";
+import { letGoOfAll } from "./hold.js";
 import { dentryPath, pathLookup, pathLookupParent, type Dentry, type LastName } from "./namei.js";
 import { newInode, openFile, type Walker } from "./open.js";
 import { checkPermission, MAY_EXEC, MAY_READ, MAY_WRITE, type Credentials } from "./permission.js";
@@ -56,13 +58,13 @@ export abstract class ProcessFiles {
   walker(): Walker {
     const mnt = this.kernel.mounted();
     const base = this.cwd?.walker.mnt === mnt ? this.cwd.dentry : mnt.mnt_root;
-    return { mnt, base, cred: this.cred };
+    return { mnt, base, cred: this.cred, held: [] };
   }
 
-  /** Runs what is asked of a path. */
+  /** Runs what is asked of a path. What was found on the way stays until it ends. */
   protected *walking<T>(work: (walker: Walker) => Task<T>): Task<T> {
     const walker = this.walker();
-    return yield* walker.mnt.mnt_sb.operation(work(walker));
+    return yield* walker.mnt.mnt_sb.operation(keepingFound(walker, work));
   }
 
   /** Runs what may end in the closing of a file, or in a write of it, without naming one. */
@@ -74,6 +76,7 @@ export abstract class ProcessFiles {
   /** Runs what is asked of a descriptor. The file stays open until it ends, even if somebody closes the descriptor meanwhile. */
   protected *onFile<T>(fd: number, work: (file: File) => Task<T>): Task<T> {
     const file = this.descriptors.get(fd);
+    footprint(file.f_inode);
     return yield* file.f_inode.i_sb.operation(holding(file, work));
   }
 
@@ -265,8 +268,7 @@ export abstract class ProcessFiles {
   *linkat(fd: number, path: Path): Task<void> {
     yield* this.onFile(fd, (file) => this.walking(function* (walker) {
       const last = yield* findParent(walker, path);
-      if (file.f_inode.i_nlink === 0 && !file.isLinkable) throw new FsError("ENOENT");
-      yield* linkAt(file.f_inode, last, walker.cred);
+      yield* linkAt(file.f_inode, last, walker.cred, () => file.isLinkable);
       file.isLinkable = false;
     }));
   }
@@ -449,12 +451,20 @@ function* holding<T>(file: File, work: (file: File) => Task<T>): Task<T> {
   }
 }
 
+function* keepingFound<T>(walker: Walker, work: (walker: Walker) => Task<T>): Task<T> {
+  try {
+    return yield* work(walker);
+  } finally {
+    yield* letGoOfAll(walker.held!);
+  }
+}
+
 function* find(walker: Walker, path: Path, followLast: boolean): Task<Dentry> {
-  return yield* pathLookup(walker.mnt.mnt_root, walker.base, pathOf(path), { followLast, cred: walker.cred });
+  return yield* pathLookup(walker.mnt.mnt_root, walker.base, pathOf(path), { followLast, cred: walker.cred, held: walker.held });
 }
 
 function* findParent(walker: Walker, path: Path): Task<LastName> {
-  return yield* pathLookupParent(walker.mnt.mnt_root, walker.base, pathOf(path), { followLast: false, cred: walker.cred });
+  return yield* pathLookupParent(walker.mnt.mnt_root, walker.base, pathOf(path), { followLast: false, cred: walker.cred, held: walker.held });
 }
 
 /** @throws FsError EBADF, EFAULT, and EINVAL: direct I/O at odd places. */

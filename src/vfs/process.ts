@@ -9,6 +9,7 @@ import { MAP_ANONYMOUS } from "../mm/constants.js";
 import { PAGE_BYTES } from "../mm/memory.js";
 import type { MmStruct } from "../mm/mm-struct.js";
 import { doAll } from "../sched/all.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import { execve, type ExecResult } from "./exec.js";
 import type { File } from "./file.js";
@@ -33,6 +34,7 @@ export class Process extends ProcessFiles {
   constructor(kernel: Kernel, cred: Credentials, public mm: MmStruct) {
     super(kernel, cred);
     this.pid = kernel.newPid();
+    footprint(kernel);
     kernel.processes.set(this.pid, this);
   }
 
@@ -174,6 +176,7 @@ export class Process extends ProcessFiles {
   private *end(status: ExitStatus): Task<void> {
     if (this.exitStatus !== undefined) return;
     this.exitStatus = status;
+    footprint(this.kernel);
     this.kernel.processes.delete(this.pid);
     yield* doAll([() => this.mm.release(), () => this.dropExeFile(), () => this.descriptors.closeAll(), () => this.setWorkingDirectory(undefined)]);
   }

@@ -1,22 +1,18 @@
-/** lab: looks into the engine. locks runs a workload in memory and draws in which order locks were taken. */
+/** lab locks: runs a workload in memory and draws in which order locks were taken. */
 import { writeFileSync } from "node:fs";
 import { lockRanks } from "../../sched/lock-classes.js";
 import { observedOrder, resetLockdep } from "../../sched/lockdep.js";
-import { UsageError } from "../operand.js";
 import type { Output } from "../output.js";
-import { drawOrder, reasonsFor } from "../lab/order-drawing.js";
-import { runLockWorkload } from "../lab/workload.js";
+import { drawOrder, reasonsFor } from "./order-drawing.js";
+import { runLockWorkload } from "./workload.js";
 
-export interface LabOptions {
+export interface LocksOptions {
   /** The file that gets what would go to standard output. */
   readonly output?: string;
 }
 
-export const LAB_ACTIONS = ["locks"];
-
-/** @throws UsageError; Error of the host. LockOrderError: the order is broken. */
-export function lab(action: string, options: LabOptions, out: Output): void {
-  if (!LAB_ACTIONS.includes(action)) throw new UsageError(`'${action}' is not one of ${LAB_ACTIONS.join(", ")}`);
+/** @throws Error of the host. LockOrderError: the order is broken. */
+export function labLocks(options: LocksOptions, out: Output): void {
   resetLockdep();
   runLockWorkload();
   const edges = observedOrder();

@@ -1,0 +1,107 @@
+/** After a power cut: the image is mounted, which recovers it, perhaps with another cut on the way; then everything is compared with what was promised, and counted again. */
+import { aside, runSync } from "../../sched/scheduler.js";
+import { alwaysFirst } from "../choices.js";
+import { failureKindOf, textOf } from "../failure.js";
+import { lookAt, makeMedium } from "../image.js";
+import { crashProblems } from "../judge.js";
+import { Lab } from "../lab.js";
+import { recount } from "../recount.js";
+import type { CutNumbers, Run } from "../run.js";
+import { forEachState } from "./cutter.js";
+import type { Medium } from "./medium.js";
+
+/** Of the random numbers of a mount after a cut. */
+const RECOVERY_SEED = 3;
+
+/** What a cut left: the image, and how it came about. */
+export interface Wreck {
+  readonly image: Uint8Array;
+  /** Pages that may differ from the image that runs begin with. */
+  readonly changedPages: ReadonlySet<number>;
+  readonly cuts: CutNumbers;
+  /** Where: "flush", "flush, then at a fence of the recovery". */
+  readonly where: string;
+}
+
+/**
+ * Judges a wreck, and gives its image back. @param next the cuts to be made during recovery, of which only the last one's wreck is judged; [] none: undefined: none at first, then each that there can be, as far
+ * as the budget goes.
+ */
+export function judgeWreck(run: Run, wreck: Wreck, next: CutNumbers | undefined): void {
+  const { plan: { crash, scenario }, base } = run;
+  const isCutAgain = next === undefined ? crash !== undefined && crash.budget.recoveryStatesMax > 0 : next.length > 0;
+  const medium = makeMedium(scenario.world ?? {}, base.arena, { bytes: wreck.image, changedPages: wreck.changedPages, isMortal: isCutAgain });
+  const wrecks: Wreck[] = [];
+  if (isCutAgain) medium.onBarrier = (what) => aside(() => collect(run, medium, wreck, next?.[0], what, wrecks));
+  // What a second cut shows is of interest only where one alone shows nothing.
+  recover(run, medium, wreck, next === undefined || next.length === 0);
+  for (const each of wrecks) {
+    if (run.failure === undefined) judgeWreck(run, each, next?.slice(1) ?? []);
+    else base.arena.giveBack(each.image, each.changedPages);
+  }
+  medium.release();
+}
+
+/** At a moment of the recovery: what a cut there leaves. */
+function collect(run: Run, medium: Medium, { cuts, where }: Wreck, wanted: readonly number[] | undefined, what: string, wrecks: Wreck[]): void {
+  const { plan: { crash }, base, lab } = run;
+  const moment = medium.momentCount++;
+  const add = (states: readonly number[], image: Uint8Array): void => {
+    wrecks.push({ image, changedPages: new Set(medium.changedPages), cuts: [...cuts, [moment, ...states]], where: `${where}, then at a ${what} of the recovery` });
+  };
+  if (wanted !== undefined) {
+    if (moment === wanted[0]) add(wanted.slice(1), medium.survivor(wanted.slice(1)));
+    return;
+  }
+  forEachState(medium, crash!, true, (states, image) => {
+    if (!crash!.isNew(image, medium.changedPages, base, lab.recorder.order)) base.arena.giveBack(image, medium.changedPages);
+    else {
+      crash!.counts.states++;
+      crash!.counts.recoveryStates++;
+      add(states, image);
+    }
+    return true;
+  });
+}
+
+/** Mounts what is on the device, and, unless it is to be cut again, judges it. */
+function recover(run: Run, medium: Medium, { cuts, where }: Wreck, isJudged: boolean): void {
+  const { plan: { scenario, strategy } } = run;
+  const place = `after a power cut at a ${where}`;
+  const lab = new Lab(medium, scenario.world ?? {}, strategy, alwaysFirst, RECOVERY_SEED);
+  try {
+    runSync(lab.mount());
+    medium.onBarrier = undefined;
+    if (isJudged) judgeRecovered(run, lab, medium, place, cuts);
+  } catch (error) {
+    const kind = failureKindOf(error);
+    if (isJudged) run.fail(kind === "error" ? "durability" : kind, `${place}, on the way back: ${textOf(error)}`, cuts);
+  }
+}
+
+/** What a mount has recovered. */
+function judgeRecovered(run: Run, lab: Lab, medium: Medium, place: string, cuts: CutNumbers): void {
+  const { plan: { scenario }, historian, base } = run;
+  const problems = crashProblems(historian.records, base.tree, runSync(lookAt(lab)));
+  if (problems.length > 0) run.fail("durability", `${place}: ${problems.join("\n")}`, cuts);
+  if (scenario.afterCrash !== undefined) runSync(scenario.afterCrash(lab, run.lab));
+  if (lab.problems.length > 0) run.fail("durability", `${place}: ${lab.problems.join("\n")}`, cuts);
+  checkFilesystem(run, lab, medium, place, cuts);
+}
+
+/** What failing requests have left, which a mount recovers. */
+export function judgeAborted(run: Run): void {
+  recover(run, run.medium, { image: run.medium.bytes, changedPages: run.medium.changedPages, cuts: [], where: "request that failed" }, true);
+}
+
+/** Unmounts, and counts everything again. */
+export function checkFilesystem(run: Run, lab: Lab, medium: Medium, place: string, cuts?: CutNumbers): void {
+  const { plan: { fsck, scenario } } = run;
+  runSync(lab.unmount());
+  const again = new Lab(medium, { ...scenario.world, mount: { ...scenario.world?.mount, readOnly: true } }, {}, alwaysFirst, RECOVERY_SEED);
+  runSync(again.mount());
+  const problems = runSync(recount(again.fs));
+  if (problems.length > 0) run.fail("fsck", `${place}: ${problems.join("\n")}`, cuts);
+  const complaint = run.failure === undefined ? fsck?.(medium.bytes) : undefined;
+  if (complaint !== undefined) run.fail("fsck", `${place}, e2fsck says: ${complaint}`, cuts);
+}

@@ -1,0 +1,152 @@
+/**
+ * The exploration of a scenario: a list of jobs that is the same however many workers there are, each a search of its own, and the verdict over them. The failure that counts is that of the first job in the list
+ * that found one; so who has all results up to that job knows the verdict, and the same seed gives the same one.
+ */
+import type { Strategy } from "../ext4/strategy.js";
+import { resetLockdep } from "../sched/lockdep.js";
+import { CRASH_BUDGET, noCrashCounts, type CrashBudget, type CrashCounts } from "./crash/cutter.js";
+import { searchDepthFirst } from "./search/depth-first.js";
+import { searchFaults } from "./search/faults.js";
+import { searchBySampling } from "./search/sampling.js";
+import type { FoundFailure, SearchResult, SearchTask } from "./search/searcher.js";
+import { baseImage } from "./image.js";
+import { encodeReplay } from "./replay.js";
+import type { Scenario } from "./scenario.js";
+
+export const EXPLORERS = ["auto", "depth-first", "pct", "random"] as const;
+export type Explorer = (typeof EXPLORERS)[number];
+
+export interface Budget {
+  /** Runs in all. */
+  readonly runs: number;
+  /** Of depth-first search; Infinity: no bound. Default: first 1, then 2. */
+  readonly preemptions: number | undefined;
+  readonly explorer: Explorer;
+  readonly seed: number;
+  /** Of scenarios in which the power may fail. */
+  readonly crash: CrashBudget;
+}
+
+export const DEFAULT_BUDGET: Budget = { runs: 200, preemptions: undefined, explorer: "auto", seed: 1, crash: CRASH_BUDGET };
+
+/** A search that can be made anywhere: plain data. */
+export type Job =
+  | { readonly kind: "depth-first"; readonly runs: number; readonly preemptions: number }
+  | { readonly kind: "pct" | "random"; readonly runs: number; readonly seed: number }
+  | { readonly kind: "faults"; readonly runs: number; readonly seed: number; readonly schedules: number };
+
+const CHUNK_RUNS = 50;
+const PCT_DEPTH = 3;
+const FAULT_SCHEDULES = 3;
+/** Faults are counted one by one until there are no more; this is only so that it ends. */
+const FAULT_RUNS_MAX = 3000;
+
+export function jobsFor(scenario: Scenario, { runs, preemptions, explorer, seed }: Budget): Job[] {
+  const jobs: Job[] = [];
+  const depthFirst = (share: number, bound: number): void => { jobs.push({ kind: "depth-first", runs: Math.ceil(runs * share), preemptions: bound }); };
+  const sample = (kind: "pct" | "random", share: number, first: number): void => {
+    for (let done = 0, wanted = Math.ceil(runs * share); done < wanted; done += CHUNK_RUNS) jobs.push({ kind, runs: Math.min(CHUNK_RUNS, wanted - done), seed: first + done });
+  };
+  if (explorer === "depth-first") depthFirst(1, preemptions ?? 2);
+  else if (explorer !== "auto") sample(explorer, 1, seed);
+  else {
+    if (preemptions === undefined) depthFirst(0.35, 1);
+    depthFirst(preemptions === undefined ? 0.25 : 0.6, preemptions ?? 2);
+    sample("pct", 0.25, seed);
+    sample("random", 0.15, seed + 1_000_000);
+  }
+  if (scenario.faults !== undefined) jobs.push({ kind: "faults", runs: FAULT_RUNS_MAX, seed, schedules: FAULT_SCHEDULES });
+  return jobs;
+}
+
+/** What a job may use of the machine that it runs on. */
+export interface JobContext {
+  readonly fsck?: SearchTask["fsck"];
+  readonly isOver?: SearchTask["isOver"];
+}
+
+export function runJob(scenario: Scenario, strategy: Partial<Strategy>, job: Job, crash: CrashBudget, { fsck, isOver }: JobContext = {}): SearchResult {
+  forgetOthers(scenario);
+  const task: SearchTask = { scenario, strategy, runsMax: job.runs, crash: scenario.crash === true ? crash : undefined, fsck, isOver };
+  switch (job.kind) {
+    case "depth-first": return searchDepthFirst(task, job.preemptions);
+    case "faults": return searchFaults(task, job.seed, job.schedules);
+    default: return searchBySampling(task, { kind: job.kind, seed: job.seed, depthMax: PCT_DEPTH });
+  }
+}
+
+/** What lockdep has learned of other searches would be told of in this one's failures; and of the setup, in those of the first search alone. */
+export function forgetOthers(scenario: Scenario): void {
+  baseImage(scenario);
+  resetLockdep();
+}
+
+export interface Verdict {
+  readonly scenario: string;
+  readonly strategy: string;
+  /** Undefined: nothing was found. */
+  readonly found: FoundFailure | undefined;
+  readonly replay: string | undefined;
+  /** Up to and with the job that found something: with their results. */
+  readonly jobs: readonly { readonly job: Job; readonly result: SearchResult }[];
+  readonly runs: number;
+  readonly steps: number;
+  readonly crash: CrashCounts;
+}
+
+/** @param results of all jobs up to the first that found something, in the order of the jobs. */
+export function verdictOf(scenario: string, strategy: string, jobs: readonly Job[], results: readonly SearchResult[]): Verdict {
+  const end = results.findIndex(({ found }) => found !== undefined);
+  const counted = end < 0 ? results : results.slice(0, end + 1);
+  const found = end < 0 ? undefined : results[end]!.found;
+  const crash = noCrashCounts();
+  for (const { crash: counts } of counted) for (const name of Object.keys(crash) as (keyof CrashCounts)[]) crash[name] += counts[name];
+  return {
+    scenario, strategy, found, replay: found === undefined ? undefined : replayOf(scenario, strategy, found), jobs: counted.map((result, index) => ({ job: jobs[index]!, result })),
+    runs: counted.reduce((sum, { runs }) => sum + runs, 0), steps: counted.reduce((sum, { steps }) => sum + steps, 0), crash,
+  };
+}
+
+export function replayOf(scenario: string, strategy: string, { choices, fault, failure }: FoundFailure): string {
+  return encodeReplay({ scenario, strategy, choices, fault, cuts: failure.cuts });
+}
+
+/** All jobs, one after the other, here. */
+export function explore(scenario: Scenario, strategyName: string, strategy: Partial<Strategy>, budget: Budget, context: JobContext = {}): Verdict {
+  const jobs = jobsFor(scenario, budget);
+  const results: SearchResult[] = [];
+  for (const job of jobs) {
+    results.push(runJob(scenario, strategy, job, budget.crash, context));
+    if (results.at(-1)!.found !== undefined) break;
+  }
+  return verdictOf(scenario.name, strategyName, jobs, results);
+}
+
+/** What was looked at and what was left out, in sentences. */
+export function describeVerdict({ scenario, strategy, found, jobs, runs, crash }: Verdict): string {
+  const lines = [`${scenario} with ${strategy === "default" ? "the engine as it ships" : strategy}: ${found === undefined ? "nothing found" : `${found.failure.kind}, found in run ${runs}`}`];
+  for (const text of groupJobs(jobs)) lines.push(`  ${text}`);
+  if (crash.moments > 0) {
+    lines.push(`  ${crash.states} states after power cuts at ${crash.moments} moments (${crash.recoveryStates} of them after a second cut, during recovery; ${crash.equalStates} more were equal to one of these)`);
+    if (crash.sampledMoments > 0) lines.push(`  cut off: ${crash.sampledMoments} moments had more states than the bound, of which only some were looked at`);
+  }
+  return lines.join("\n");
+}
+
+function groupJobs(jobs: Verdict["jobs"]): string[] {
+  const lines: string[] = [];
+  const sampled = new Map<string, number>();
+  for (const { job, result } of jobs) {
+    if (job.kind === "depth-first") lines.push(describeDepthFirst(job.preemptions, result));
+    else if (job.kind === "faults") lines.push(`${result.runs} runs with a fault from outside each${result.isExhaustive ? ": every one that there is" : ""}`);
+    else sampled.set(job.kind, (sampled.get(job.kind) ?? 0) + result.runs);
+  }
+  for (const [kind, count] of sampled) lines.push(kind === "pct" ? `${count} runs by PCT, for bugs of depth ${PCT_DEPTH}` : `${count} runs by chance`);
+  return lines;
+}
+
+function describeDepthFirst(preemptions: number, { runs, equalRuns, boundedTurns, isExhaustive, found }: SearchResult): string {
+  const bound = preemptions === Infinity ? "any number of preemptions" : `at most ${preemptions} preemption${preemptions === 1 ? "" : "s"}`;
+  const left = isExhaustive ? (boundedTurns > 0 ? `; cut off: ${boundedTurns} turns beyond that bound` : "") : found === undefined ? "; cut off by the budget" : "";
+  return `${isExhaustive ? "every interleaving" : "interleavings"} with ${bound}, depth first: ${runs} runs (${equalRuns} dropped where they met an equal state)${left}`;
+}

@@ -1,0 +1,33 @@
+/** What happened in a run, step by step: made when a failing run is run again with its eyes open. Reports (table, HTML, JSON) are made of it. */
+
+/** One thing that happened. Steps count the stretches between two waits; within one, events stand in order. */
+export interface StoryEvent {
+  readonly step: number;
+  /** Index into `tasks`; -1: nobody's (power). */
+  readonly task: number;
+  readonly kind: "call" | "return" | "acquire" | "wait" | "release" | "fault" | "handle" | "commit" | "io" | "warning" | "event" | "power" | "end";
+  /** What: "pwrite(3, 4096 bytes of 0x42, 0)", "= 4096", "i_rwsem (write)", "ext4_dax_huge_fault address=0x… code=…", "write 4096 at 12288". */
+  readonly text: string;
+  /** The system call under way, as "pwrite". */
+  readonly call?: string;
+  /** The innermost function of the engine, as "reserve". */
+  readonly function?: string;
+  /** Of acquire, wait and release: the lock's name. */
+  readonly lock?: string;
+  /** Of handle and commit: the transaction. */
+  readonly tid?: number;
+}
+
+export interface Story {
+  readonly scenario: string;
+  readonly description: string;
+  readonly strategy: string;
+  readonly replay: string;
+  readonly tasks: readonly string[];
+  readonly events: readonly StoryEvent[];
+  readonly failure: { readonly kind: string; readonly message: string; readonly step: number };
+  /** What the engine warned of, as Linux prints it. */
+  readonly warnings: readonly string[];
+  /** Where each task stood at the end: its name, what it waits for or was about to do, and its stack. */
+  readonly stacks: readonly { readonly task: string; readonly state: string; readonly stack: readonly string[] }[];
+}

@@ -1,0 +1,252 @@
+/**
+ * One run of a scenario: a world is made from nothing, its tasks run as the choices say, and everything that a filesystem promises is judged: at each step by the engine itself (assertions, lockdep, warnings),
+ * at each moment at which the power may fail, and in the end.
+ */
+import type { Strategy } from "../ext4/strategy.js";
+import { FsError } from "../lib/errno.js";
+import { PAGE_BYTES } from "../mm/memory.js";
+import { aside, runSync } from "../sched/scheduler.js";
+import type { Task } from "../sched/task.js";
+import { Signal } from "../vfs/signal.js";
+import type { Choices } from "./choices.js";
+import { checkFilesystem, judgeAborted, judgeWreck } from "./crash/aftermath.js";
+import { forEachState, type CrashMemory } from "./crash/cutter.js";
+import type { Medium, Unit } from "./crash/medium.js";
+import { ExploringDriver, type DriverListener, type LabTask, type Turn } from "./driver.js";
+import { failureKindOf, textOf, type Failure, type FailureKind } from "./failure.js";
+import { Historian } from "./historian.js";
+import { baseImage, lookAt, makeMedium, type BaseImage, type FoundTree } from "./image.js";
+import { finalProblems } from "./judge.js";
+import { Lab } from "./lab.js";
+import type { Scenario } from "./scenario.js";
+
+/** What is wrong from outside. */
+export type RunFault =
+  /** A request fails, counted from the first that a task makes; and, for good, all later ones. */
+  | { readonly kind: "request"; readonly number: number; readonly forGood: boolean }
+  /** So many blocks are free. */
+  | { readonly kind: "space"; readonly number: number }
+  /** So many pages fit the page cache. */
+  | { readonly kind: "memory"; readonly number: number };
+
+/** A cut that is to be made: which moment since the last choice, and the units' states; then those of a cut during recovery. */
+export type CutNumbers = readonly (readonly number[])[];
+
+export interface RunPlan {
+  readonly scenario: Scenario;
+  readonly strategy: Partial<Strategy>;
+  readonly choices: Choices;
+  /** Who goes on, where it is not given. undefined: the run is dropped. Default: whoever runs already. */
+  readonly chooseTurn?: ((turn: Turn) => number | undefined) | undefined;
+  /** Undefined: the power does not fail. */
+  readonly crash?: CrashMemory | undefined;
+  /** The only cut that is made, after all given choices. */
+  readonly cuts?: CutNumbers | undefined;
+  readonly fault?: RunFault | undefined;
+  /** Looks at the image with other eyes: e2fsck. @returns what is wrong. */
+  readonly fsck?: ((image: Uint8Array) => string | undefined) | undefined;
+  /** Hears of everything: for the story. */
+  readonly watch?: ((run: Run) => DriverListener) | undefined;
+}
+
+export interface RunResult {
+  /** Undefined: nothing was found. */
+  readonly failure: Failure | undefined;
+  /** False: it was dropped on the way. */
+  readonly isComplete: boolean;
+  readonly choices: readonly number[];
+  readonly stepCount: number;
+  readonly preemptionCount: number;
+  /** Requests that tasks made. */
+  readonly requestCount: number;
+  /** Of all that happened and came out: two runs with the same choices have the same. */
+  readonly fingerprint: string;
+}
+
+/** Of the random numbers of its mount: another one than those of the setup and of recovery. */
+const RUN_SEED = 2;
+
+export function runScenario(plan: RunPlan): RunResult {
+  return new Run(plan).play();
+}
+
+/** Everything may be dropped at any time: what is in memory is the run's own. */
+export class Run {
+  readonly base: BaseImage;
+  readonly medium: Medium;
+  readonly lab: Lab;
+  readonly driver: ExploringDriver;
+  readonly historian = new Historian();
+  failure: Failure | undefined;
+  /** What the cut that was asked for left, in words. */
+  survivors = "";
+  private readonly listener: DriverListener;
+  private cast: unknown;
+  /** Moments at which the power could fail since the last choice. */
+  private momentsSinceChoice = 0;
+  private isRunning = false;
+  private spaceTaken = 0;
+
+  constructor(readonly plan: RunPlan) {
+    const { scenario, strategy, choices, fault } = plan;
+    const recipe = fault?.kind === "memory" ? { ...scenario.world, mount: { ...scenario.world?.mount, pageCacheBytes: fault.number * PAGE_BYTES } } : scenario.world ?? {};
+    this.base = baseImage(scenario);
+    this.medium = makeMedium(recipe, this.base.arena, { isMortal: plan.crash !== undefined || plan.cuts !== undefined });
+    this.driver = new ExploringDriver({ stepBegins: (...args) => this.listener.stepBegins?.(...args), stepEnded: (...args) => this.stepEnded(...args), ...(plan.watch === undefined ? {} : { touched: (task) => this.listener.touched?.(task) }) });
+    this.lab = new Lab(this.medium, recipe, strategy, (count) => {
+      const value = choices.choose(count);
+      this.momentsSinceChoice = 0;
+      this.driver.chose(value);
+      return value;
+    }, RUN_SEED);
+    this.lab.recorder.addListener(this.driver);
+    this.lab.recorder.addListener(this.historian);
+    this.listener = plan.watch?.(this) ?? {};
+  }
+
+  private stepEnded(task: LabTask, step: number): void {
+    this.listener.stepEnded?.(task, step);
+    this.checkWarnings();
+  }
+
+  fail(kind: FailureKind, message: string, cuts?: CutNumbers): void {
+    this.failure ??= { kind, message, step: this.driver.stepCount, ...(cuts === undefined ? {} : { cuts }) };
+    this.driver.stop();
+  }
+
+  play(): RunResult {
+    let isComplete = false;
+    try {
+      isComplete = this.begin() && this.runTasks();
+      if (isComplete && this.failure === undefined) this.finish();
+    } catch (error) {
+      this.fail(failureKindOf(error), textOf(error));
+    }
+    const { driver, medium, plan: { choices }, lab } = this;
+    medium.release();
+    return {
+      failure: this.failure, isComplete, choices: choices.made, stepCount: driver.stepCount, preemptionCount: driver.preemptionCount, requestCount: medium.requestCount,
+      fingerprint: `${driver.stepCount} ${driver.happensBefore.state} ${lab.recorder.order} ${this.failure?.kind ?? ""}`,
+    };
+  }
+
+  private begin(): boolean {
+    const { lab, plan: { scenario, fault } } = this;
+    runSync(lab.mount());
+    this.cast = runSync(scenario.prepare(lab));
+    this.medium.requestCount = 0;
+    if (fault?.kind === "request") {
+      this.medium.failAt = fault.number;
+      this.medium.failsForGood = fault.forGood;
+    } else if (fault?.kind === "space") this.takeSpace(fault.number);
+    return this.checkWarnings();
+  }
+
+  private runTasks(): boolean {
+    const { lab, driver, plan: { scenario, choices, chooseTurn } } = this;
+    for (const [name, task] of Object.entries(scenario.tasks)) driver.add(name, this.expected(task(lab, this.cast)));
+    this.medium.onBarrier = (what) => aside(() => this.mayFail(what));
+    this.isRunning = true;
+    const hasEnded = driver.run((turn) => {
+      const choice = choices.isGiven || chooseTurn === undefined ? choices.choose(turn.enabled.length) : this.chooseFreely(turn, chooseTurn);
+      this.momentsSinceChoice = 0;
+      return choice;
+    });
+    if (hasEnded) this.mayFail("end");
+    driver.current = undefined;
+    this.isRunning = false;
+    this.medium.onBarrier = undefined;
+    return hasEnded && this.checkWarnings();
+  }
+
+  /** Promises all but so many blocks to nobody. */
+  private takeSpace(blocksLeft: number): void {
+    const { allocator, sb } = this.lab.fs;
+    for (let clusters = 2 ** 20; clusters >= 1; clusters /= 2) {
+      if (!allocator.reserve(clusters)) continue;
+      this.spaceTaken += clusters;
+      clusters *= 2;
+    }
+    const left = Math.min(this.spaceTaken, Math.ceil(blocksLeft / sb.clusterBlocks));
+    allocator.unreserve(left);
+    this.spaceTaken -= left;
+  }
+
+  private chooseFreely(turn: Turn, chooseTurn: (turn: Turn) => number | undefined): number | undefined {
+    const choice = chooseTurn(turn);
+    return choice === undefined ? undefined : this.plan.choices.choose(turn.enabled.length, () => choice);
+  }
+
+  /** A task may end in what the scenario says, and in what the planted fault brings about. */
+  private *expected(task: Task<void>): Task<void> {
+    try {
+      yield* task;
+    } catch (error) {
+      if (!this.isExpected(error)) throw error;
+    }
+  }
+
+  private isExpected(error: unknown): boolean {
+    const { scenario: { mayFailWith = [], faults }, fault } = this.plan;
+    if (error instanceof Signal) return fault !== undefined || mayFailWith.includes("signal");
+    if (!(error instanceof FsError)) return false;
+    return mayFailWith.includes(error.code) || (fault !== undefined && (faults?.codes ?? ["EIO", "EROFS", "ENOSPC"]).includes(error.code));
+  }
+
+  private checkWarnings(): boolean {
+    const { lab, plan: { fault } } = this;
+    const [warning] = lab.fs.warnings;
+    if (warning !== undefined && fault === undefined) this.fail("warning", warning.message.replace(/^[A-Z]+: /, ""));
+    if (lab.problems.length > 0) this.fail("invariant", lab.problems.join("\n"));
+    return this.failure === undefined;
+  }
+
+  /** Called right before something becomes certain. */
+  private mayFail(what: string): void {
+    const { plan: { crash, cuts, choices, scenario }, driver } = this;
+    if (!this.isRunning || this.failure !== undefined || (scenario.crash !== true && cuts === undefined)) return;
+    const moment = this.momentsSinceChoice++;
+    if (cuts !== undefined) {
+      const [[wanted, ...states], ...rest] = [cuts[0]!, ...cuts.slice(1)] as [readonly number[], ...CutNumbers];
+      if (choices.isGiven || moment !== wanted) return;
+      this.survivors = describeSurvivors(this.medium.units(), states);
+      judgeWreck(this, { image: this.medium.survivor(states), changedPages: this.medium.changedPages, cuts: [[moment, ...states]], where: what }, rest);
+      driver.stop();
+      return;
+    }
+    if (crash === undefined) return;
+    forEachState(this.medium, crash, false, (states, image) => {
+      const { changedPages } = this.medium;
+      if (!crash.isNew(image, changedPages, this.base, this.lab.recorder.order)) this.base.arena.giveBack(image, changedPages);
+      else {
+        crash.counts.states++;
+        judgeWreck(this, { image, changedPages, cuts: [[moment, ...states]], where: what }, undefined);
+      }
+      return this.failure === undefined;
+    });
+  }
+
+  /** All tasks have ended. */
+  private finish(): void {
+    const { lab, plan: { scenario, fault } } = this;
+    // What a failing device has left is judged by a mount that recovers, as after a cut.
+    this.medium.failAt = Infinity;
+    this.medium.failsForGood = false;
+    if (this.spaceTaken > 0) lab.fs.allocator.unreserve(this.spaceTaken);
+    if (fault !== undefined && lab.fs.journal.abortError !== undefined) {
+      return judgeAborted(this);
+    }
+    if (scenario.after !== undefined) runSync(scenario.after(lab, this.cast));
+    const tree: FoundTree = runSync(lookAt(lab));
+    const problems = fault === undefined ? finalProblems(this.historian.records, this.base.tree, tree) : [];
+    if (problems.length > 0) this.fail("linearizability", problems.join("\n"));
+    if (!this.checkWarnings()) return;
+    checkFilesystem(this, lab, this.medium, "in the end");
+  }
+}
+
+/** "write 4096 at 8192 is there, write 1024 at 0 is not". */
+function describeSurvivors(units: readonly Unit[], states: readonly number[]): string {
+  if (units.length === 0) return "nothing was on its way";
+  return units.map(({ text, whole }, index) => `${text} ${states[index] === 0 ? "is lost" : states[index] === whole ? "is there" : `is there in part (${states[index]})`}`).join(", ");
+}

@@ -1,0 +1,41 @@
+/** The ready scenarios for the engine itself: nothing is found in any, and the numbers of schedules and crash states are printed. e2fsck sees a share of the images. EXT4_RUNS makes it a longer search. */
+import { rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { expect, test } from "vitest";
+import { ALL_SCENARIOS } from "../../src/sim/catalogue.js";
+import { DEFAULT_BUDGET, describeVerdict, explore } from "../../src/sim/explore.js";
+import { attempt, temporaryFolder } from "../support/host.js";
+
+const RUNS = Number(process.env["EXT4_RUNS"] ?? 60);
+/** A run with power cuts has some hundred states, each of which is recovered and judged. */
+const CRASH_SHARE = 5;
+const CRASH = { statesMax: 8, recoveryStatesMax: 1 };
+const folder = temporaryFolder();
+let fsckCount = 0;
+
+function fsck(image: Uint8Array): string | undefined {
+  const path = join(folder, "lab.img");
+  writeFileSync(path, image);
+  const { status, stdout } = attempt("e2fsck", ["-fn", path]);
+  rmSync(path);
+  fsckCount++;
+  return status === 0 ? undefined : stdout;
+}
+
+// Those of planted bugs are run with the engine as it ships beside each bug.
+const SCENARIOS = ALL_SCENARIOS.filter(({ name }) => !name.startsWith("bugs/"));
+const lines: string[] = [];
+
+test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))("%s", (_name, scenario) => {
+  const startedMs = performance.now();
+  const verdict = explore(scenario, "default", {}, { ...DEFAULT_BUDGET, runs: scenario.crash === true ? RUNS / CRASH_SHARE : RUNS, crash: CRASH }, { fsck });
+  const seconds = (performance.now() - startedMs) / 1000;
+  lines.push(`${describeVerdict(verdict)}\n  ${verdict.runs} runs, ${verdict.crash.states} crash states in ${seconds.toFixed(1)} s`);
+  expect(verdict.found?.failure.message, verdict.replay).toBeUndefined();
+});
+
+test("the numbers", () => {
+  console.log(`${lines.join("\n")}\ne2fsck saw ${fsckCount} images`);
+  expect(lines.length).toBe(SCENARIOS.length);
+  expect(fsckCount).toBeGreaterThan(SCENARIOS.length / 2);
+});

@@ -1,0 +1,158 @@
+/** The lab's own workings: the reduction loses no outcome, each way of searching finds what it must, a run is its string, and what is not repeatable is noticed. */
+import { describe, expect, test } from "vitest";
+import { Choices, decodeChoices, encodeChoices } from "../../src/sim/choices.js";
+import { CRASH_BUDGET, statesOf } from "../../src/sim/crash/cutter.js";
+import { DEFAULT_BUDGET, describeVerdict, explore, jobsFor, replayOf, runJob, verdictOf } from "../../src/sim/explore.js";
+import type { Lab } from "../../src/sim/lab.js";
+import { decodeReplay, encodeReplay, type Replay } from "../../src/sim/replay.js";
+import { runScenario } from "../../src/sim/run.js";
+import { scenario, type Scenario } from "../../src/sim/scenario.js";
+import { canary } from "../../src/sim/scenarios/canary.js";
+import { searchDepthFirst } from "../../src/sim/search/depth-first.js";
+import { searchBySampling } from "../../src/sim/search/sampling.js";
+import { shrink } from "../../src/sim/shrink.js";
+import type { Task } from "../../src/sched/task.js";
+import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
+import { FsError } from "../../src/lib/errno.js";
+import { lookAt } from "../../src/sim/image.js";
+import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
+import { Prng } from "../support/prng.js";
+
+const byte = (value: number, count = 1): Uint8Array => new Uint8Array(count).fill(value);
+
+interface Cast { readonly a: number; readonly b: number; readonly map: number }
+type Work = (lab: Lab, cast: Cast) => Task<void>;
+
+/** Two calls side by side; `outcomes` gets all that came of them: what each returned and when it did, and the tree. */
+function pair(name: string, first: Work, second: Work, outcomes: Set<string>): Scenario {
+  return scenario<Cast>({
+    name, description: "two calls side by side",
+    *setup({ process }) {
+      for (const path of ["/a", "/b"]) yield* process.pwrite(yield* process.open(path, O_RDWR | O_CREAT), byte(0x41, 3000), 0);
+    },
+    *prepare({ process }) {
+      const a = yield* process.open("/a", O_RDWR);
+      return { a, b: yield* process.open("/b", O_RDWR), map: yield* process.mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, a) };
+    },
+    tasks: { first, second },
+    mayFailWith: ["ENOENT", "EEXIST"],
+    *after(lab) {
+      const calls = lab.recorder.calls.filter(({ task }) => task !== "");
+      const results = calls.map(({ task, name: call, result, error }) => `${task} ${call} ${error ?? JSON.stringify(result, (_key, value: unknown) => (value instanceof Uint8Array ? `${value.length} ${value.join("").slice(0, 200)}` : value))}`);
+      const tree = [...(yield* lookAt(lab))].map(([path, { kind, nlink, bytes }]) => `${path} ${kind} ${nlink} ${bytes.length} ${bytes.join("").slice(0, 400)}`);
+      const isOrdered = calls.map((call) => calls.map((other) => (call.end < other.begin ? "<" : "")).join(","));
+      outcomes.add([...results.sort(), ...tree, ...isOrdered.sort()].join("\n"));
+    },
+  });
+}
+
+const PAIRS: readonly (readonly [string, Work, Work])[] = [
+  ["write and write of one file", function* ({ process }, { a }) { yield* process.pwrite(a, byte(1, 10), 0); }, function* ({ process }, { a }) { yield* process.pwrite(a, byte(2, 10), 5); }],
+  ["write and read of two files", function* ({ process }, { a }) { yield* process.pwrite(a, byte(1, 10), 0); }, function* ({ process }, { b }) { yield* process.pread(b, byte(0, 10), 0); }],
+  ["rename and unlink", function* ({ process }) { yield* process.rename("/a", "/c"); }, function* ({ process }) { yield* process.unlink("/a"); }],
+  ["create and create", function* ({ process }) { yield* process.mkdir("/n"); }, function* ({ process }) { yield* process.symlink("x", "/n"); }],
+  ["write and sync of two files", function* ({ process }, { a }) { yield* process.pwrite(a, byte(1, 10), 0); }, function* ({ process }, { b }) { yield* process.fsync(b); }],
+];
+
+describe("the reduction", () => {
+  test.each(PAIRS)("loses no outcome: %s", (name, first, second) => {
+    const [all, reduced] = [new Set<string>(), new Set<string>()];
+    const search = (outcomes: Set<string>, reduces: boolean) => searchDepthFirst({ scenario: pair(`test/${name}`, first, second, outcomes), strategy: {}, runsMax: 800, crash: undefined }, Infinity, reduces);
+    const whole = search(all, false);
+    const less = search(reduced, true);
+    expect([whole.found, less.found]).toEqual([undefined, undefined]);
+    expect(less.isExhaustive).toBe(true);
+    if (whole.isExhaustive) expect([...reduced].sort()).toEqual([...all].sort());
+    else expect([...all].filter((outcome) => !reduced.has(outcome))).toEqual([]);
+    expect(less.runs).toBeLessThanOrEqual(whole.runs);
+    console.log(`${name}: ${reduced.size} outcomes in ${less.runs} runs, without the reduction ${all.size} in ${whole.runs}${whole.isExhaustive ? "" : ", and not all"}`);
+  });
+});
+
+describe("searches", () => {
+  test("the canary is found, each way", () => {
+    expect(searchDepthFirst({ scenario: canary, strategy: {}, runsMax: 100, crash: undefined }, 1).found?.failure.kind).toBe("invariant");
+    for (const kind of ["pct", "random"] as const) expect(searchBySampling({ scenario: canary, strategy: {}, runsMax: 100, crash: undefined }, { kind, seed: 1, depthMax: 3 }).found?.failure.kind).toBe("invariant");
+  });
+
+  test("without a preemption it is not there, and the verdict says what was left out", () => {
+    const verdict = explore(canary, "default", {}, { ...DEFAULT_BUDGET, explorer: "depth-first", preemptions: 0 });
+    expect(verdict.found).toBeUndefined();
+    expect(describeVerdict(verdict)).toMatch(/every interleaving with at most 0 preemptions, depth first: \d+ runs .*cut off: \d+ turns beyond that bound/);
+  });
+
+  test("what is found is replayed by its string, and shrunk to one turn", () => {
+    const found = searchBySampling({ scenario: canary, strategy: {}, runsMax: 200, crash: undefined }, { kind: "random", seed: 7, depthMax: 3 }).found!;
+    const replay = decodeReplay(replayOf(canary.name, "default", found));
+    expect(runScenario({ scenario: canary, strategy: {}, choices: new Choices(replay.choices) }).failure?.message).toBe(found.failure.message);
+    const small = shrink(canary, {}, found, { crash: CRASH_BUDGET });
+    expect(small.failure.kind).toBe("invariant");
+    expect(small.choices.filter((choice) => choice > 0).length).toBeLessThanOrEqual(1);
+  });
+
+  test("jobs in any order of execution give one verdict", () => {
+    const budget = { ...DEFAULT_BUDGET, runs: 60 };
+    const jobs = jobsFor(canary, budget);
+    const results = jobs.map((job) => runJob(canary, {}, job, budget.crash));
+    const backwards = [...jobs].reverse().map((job) => runJob(canary, {}, job, budget.crash)).reverse();
+    expect(verdictOf("x", "y", jobs, backwards)).toEqual(verdictOf("x", "y", jobs, results));
+    expect(explore(canary, "default", {}, budget).replay).toBe(verdictOf(canary.name, "default", jobs, results).replay);
+  });
+
+  test("what another run changes is noticed", () => {
+    let count = 0;
+    const forgetful = scenario({ ...canary, name: "test/forgetful", tasks: { *only({ process }) { if (++count % 2 === 0) yield* process.sync(); } }, after: function* () {} });
+    expect(searchDepthFirst({ scenario: forgetful, strategy: {}, runsMax: 10, crash: undefined }, 1).found?.failure.kind).toBe("nondeterminism");
+  });
+
+  test("a scenario's own choices are explored", () => {
+    const seen = new Set<number>();
+    const chooses = scenario({ ...canary, name: "test/chooses", tasks: { *only(lab) { seen.add(lab.choose(3) * 10 + lab.choose(2)); } }, after: function* () {} });
+    const result = searchDepthFirst({ scenario: chooses, strategy: {}, runsMax: 50, crash: undefined }, 0);
+    expect([result.runs, result.isExhaustive, [...seen].sort((a, b) => a - b)]).toEqual([6, true, [0, 1, 10, 11, 20, 21]]);
+  });
+
+  test("an error that nobody expects is one", () => {
+    const waits = scenario({ ...canary, name: "test/error", tasks: { *only({ process }) { yield* process.unlink("/nothing"); } }, after: function* () {} });
+    expect(searchDepthFirst({ scenario: waits, strategy: {}, runsMax: 5, crash: undefined }, 1).found?.failure).toMatchObject({ kind: "error", message: expect.stringContaining("ENOENT") as string });
+  });
+});
+
+describe("strings", () => {
+  test("choices, there and back", () => {
+    const prng = new Prng(3);
+    for (let round = 0; round < 300; round++) {
+      const choices = Array.from({ length: prng.below(40) }, () => (prng.below(3) > 0 ? 0 : prng.below(100)));
+      expect(decodeChoices(encodeChoices(choices, true))).toEqual(choices);
+      const short = decodeChoices(encodeChoices(choices));
+      expect([...short, ...choices.slice(short.length)]).toEqual(choices);
+      expect(choices.slice(short.length).every((choice) => choice === 0)).toBe(true);
+    }
+  });
+
+  test.each(["z", "zz3", "1..2", "-1", "1.", "1.x!", "zzzzz.zzzzz"])("'%s' is no list", (text) => expect(() => decodeChoices(text)).toThrow(FsError));
+
+  test("replays, there and back", () => {
+    const replays: Partial<Replay>[] = [{}, { choices: [0, 0, 1] }, { choices: [0, 2], cuts: [[0, 1, 0], [3]] }, { fault: { kind: "request", number: 12, forGood: true }, choices: [1] }, { fault: { kind: "space", number: 0 } }, { fault: { kind: "memory", number: 3 }, choices: [0, 1] }];
+    for (const replay of replays) {
+      const whole: Replay = { scenario: "a/b", strategy: "linux-4.13", choices: [], fault: undefined, cuts: undefined, ...replay };
+      expect(decodeReplay(encodeReplay(whole))).toEqual(whole);
+    }
+    for (const text of ["", "a/b", "a/b:c", "a/b:c:q!"]) expect(() => decodeReplay(text), text).toThrow(FsError);
+  });
+
+  test("a list for another run is refused", () => {
+    expect(runScenario({ scenario: canary, strategy: {}, choices: new Choices([7]) }).failure).toMatchObject({ message: expect.stringContaining("does not fit") as string });
+  });
+});
+
+test("what a cut leaves: all of it if there is little, else what matters most", () => {
+  const unit = (count: number) => ({ count, whole: 1, text: "" });
+  expect(statesOf([unit(2), unit(2), unit(3)], 24)).toMatchObject({ isSampled: false, states: { length: 12 } });
+  const { states, isSampled } = statesOf(Array.from({ length: 10 }, () => unit(9)), 24);
+  expect(isSampled).toBe(true);
+  expect(new Set(states.map(String)).size).toBe(states.length);
+  expect(states.length).toBe(24);
+  expect(states).toContainEqual(Array(10).fill(0));
+  expect(states).toContainEqual(Array(10).fill(1));
+});
