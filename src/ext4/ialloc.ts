@@ -11,6 +11,7 @@ import type { Handle } from "../jbd2/handle.js";
 import { clearBit, findClearBit, setBit, testBit } from "../lib/bitmap.js";
 import { FsError } from "../lib/errno.js";
 import type { GroupNo, Ino } from "../lib/numbers.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import { S_IFDIR, S_IFMT } from "../vfs/inode.js";
 import type { GroupState } from "./group-state.js";
@@ -34,6 +35,7 @@ export class InodeAllocator {
   }
 
   get freeInodes(): number {
+    footprint(this, false);
     return this.groups.freeInodes;
   }
 
@@ -42,6 +44,7 @@ export class InodeAllocator {
    * @param parent the directory, or whose near the inode is wanted. @param goal the inode itself, or one behind it in its group, before all others. @throws FsError ENOSPC.
    */
   *allocate(handle: Handle, parent: Ext4Inode | undefined, mode: number, goal?: Ino): Task<Ino> {
+    footprint(this);
     const { sb } = this.fs;
     const { flex } = this.groups;
     const isDirectory = (mode & S_IFMT) === S_IFDIR;
@@ -116,6 +119,7 @@ export class InodeAllocator {
 
   /** Gives an inode back: what it held is gone already. @throws CorruptionError inode-number: it is reserved; inode-bitmap: it is free already. */
   *free(handle: Handle, ino: Ino, isDirectory: boolean): Task<void> {
+    footprint(this);
     const { sb } = this.fs;
     if (ino < sb.firstIno || ino > sb.inodesCount) throw new CorruptionError("inode-number", { ino, expected: `${sb.firstIno}..${sb.inodesCount}` });
     const index = (ino - 1) % sb.inodesPerGroup;

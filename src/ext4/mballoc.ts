@@ -73,11 +73,13 @@ export class BlockAllocator {
 
   /** Clear bits of all bitmaps: what the superblock says once the running transaction is on disk. */
   get freeClusters(): number {
+    footprint(this, false);
     return this.groups.freeClusters;
   }
 
   /** Freed in transactions that are not on disk yet: a commit makes them allocatable. */
   get pendingFreeClusters(): number {
+    footprint(this, false);
     return this.groups.pendingClusters;
   }
 
@@ -101,6 +103,7 @@ export class BlockAllocator {
 
   /** How many clusters may be taken in all, wherever they are, pending ones included. */
   private allowance(entitlement: Entitlement): number {
+    footprint(this, false);
     const free = this.groups.freeClusters - this.groups.claimedClusters;
     if (entitlement === "promised") return free;
     const unpromised = free - (this.reservedClusters - this.keptClusters);
@@ -175,6 +178,7 @@ export class BlockAllocator {
 
   /** Sets the bits of a claimed run in the handle and adds to inode.i_blocks; the caller calls inode.markDirty. If it throws, the run is claimed still. */
   *mark(handle: Handle, inode: Ext4Inode, run: BlockRun): Task<void> {
+    footprint(this);
     const group = groupOfBlock(this.sb, run.pblk);
     const state = this.groups.peek(group) ?? (yield* this.groups.get(group));
     const { start, count } = this.clustersOf(group, run.pblk, run.count);
@@ -232,6 +236,7 @@ export class BlockAllocator {
   }
 
   private *freeInGroup(handle: Handle, inode: Ext4Inode | undefined, group: GroupNo, run: BlockRun): Task<void> {
+    footprint(this);
     const state = this.groups.peek(group) ?? (yield* this.groups.get(group));
     const freed = this.clustersOf(group, run.pblk, run.count);
     const { start, count } = freed;
@@ -250,6 +255,7 @@ export class BlockAllocator {
       const runs: { state: GroupState; run: ClusterRun }[] = [];
       this.freeing = { transaction, runs };
       transaction.onCommit(() => {
+        footprint(this);
         for (const { state, run } of runs) state.settlePending(run);
       });
     }

@@ -211,6 +211,7 @@ export abstract class Journal {
 
   /** Whether what was done in transaction `tid` would be lost by a crash. */
   isPending(tid: Tid): boolean {
+    footprint(this, false);
     const { running, committing } = this;
     return (running !== undefined && tidAtLeast(tid, running.t_tid)) || (committing !== undefined && tidAtLeast(tid, committing.t_tid));
   }

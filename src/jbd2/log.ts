@@ -101,7 +101,10 @@ function logEnd(superblock: DataView, maxlen: number, hasFastCommit: boolean): L
   return hasFastCommit && end >= JBD2_MIN_JOURNAL_BLOCKS ? end : maxlen;
 }
 
-const WINDOW_BYTES = 1 << 20;
+/** Most logs are short when they are read: the window begins small, and grows with what is read. */
+const WINDOW_BYTES_MIN = 1 << 15;
+const WINDOW_BYTES_MAX = 1 << 20;
+const WINDOW_GROWTH = 4;
 
 /** One log block, good until the next is asked for. */
 export interface LogBlock {
@@ -111,18 +114,18 @@ export interface LogBlock {
 
 /** Reads the journal forward through a window. */
 export class LogReader {
-  private readonly window: Uint8Array;
+  private window = new Uint8Array(0);
   private first = 0;
   private count = 0;
 
   /** @param end the first block that must not be read: the log's end, or the journal's. */
-  constructor(private readonly blocks: JournalBlocks, private readonly end: LogBlk) {
-    this.window = new Uint8Array(Math.max(WINDOW_BYTES, blocks.blockBytes));
-  }
+  constructor(private readonly blocks: JournalBlocks, private readonly end: LogBlk) {}
 
   *block(block: LogBlk): Task<LogBlock> {
     const { blockBytes } = this.blocks;
     if (block < this.first || block >= this.first + this.count) {
+      const windowBytes = Math.max(WINDOW_BYTES_MIN, blockBytes, Math.min(this.window.length * WINDOW_GROWTH, WINDOW_BYTES_MAX));
+      if (windowBytes > this.window.length) this.window = new Uint8Array(windowBytes);
       this.count = Math.min(this.window.length / blockBytes, this.end - block);
       this.first = block;
       yield* this.blocks.read(block, this.window.subarray(0, this.count * blockBytes));

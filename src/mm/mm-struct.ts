@@ -242,6 +242,7 @@ export class MmStruct {
       if ((flags & C.MS_SYNC) === 0 || file === undefined || (vma.vm_flags & C.VM_SHARED) === 0) continue;
       const fileBytes = vma.vm_pgoff * PAGE_BYTES + from - vma.vm_start;
       file.get();
+      footprint(file.f_mapping.shared);
       try {
         yield* file.fsyncRange(fileBytes, fileBytes + at - from, true);
       } finally {
@@ -315,6 +316,7 @@ export class MmStruct {
     if (address % PAGE_BYTES !== 0) throw new FsError("EINVAL");
     if (!(lengthBytes >= 0 && end <= ADDRESS_END)) throw new FsError("ENOMEM");
     if (!this.mmap_lock.tryRead()) yield* this.mmap_lock.read();
+    footprint(this);
     try {
       // First, lest a caller's claim of terabytes be believed.
       const mappedBytes = this.vmas.overlapping(address, end).reduce((sum, { vm_start: from, vm_end: to }) => sum + Math.min(to, end) - Math.max(from, address), 0);
@@ -324,6 +326,7 @@ export class MmStruct {
         const vma = this.vmas.find(at)!;
         if (this.pageTables.find(at) !== undefined) return 1;
         const mapping = vma.vm_file?.f_mapping;
+        if (mapping !== undefined) footprint(mapping.shared, false);
         const pgoff = vma.vm_pgoff + (at - vma.vm_start) / PAGE_BYTES;
         return mapping?.find(Math.floor(pgoff / mapping.pagesPerFolio)) === undefined ? 0 : 1;
       });

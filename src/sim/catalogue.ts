@@ -12,9 +12,10 @@ import { ENGINE_SCENARIOS } from "./scenarios/engine.js";
 import { FAULT_SCENARIOS } from "./scenarios/faults.js";
 import { journalSwitch } from "./scenarios/history.js";
 import { JOURNAL_SCENARIOS } from "./scenarios/journal.js";
+import { NAME_SCENARIOS } from "./scenarios/names.js";
 import { STRATEGIES } from "./strategies.js";
 
-export const ALL_SCENARIOS: readonly Scenario[] = [journalSwitch, daxReadOnlyExec, ...ENGINE_SCENARIOS, ...JOURNAL_SCENARIOS, ...FAULT_SCENARIOS];
+export const ALL_SCENARIOS: readonly Scenario[] = [journalSwitch, daxReadOnlyExec, ...ENGINE_SCENARIOS, ...NAME_SCENARIOS, ...JOURNAL_SCENARIOS, ...FAULT_SCENARIOS];
 
 export const ALL_BUGS: readonly PlantedBug[] = [...HISTORY_BUGS, ...JOURNAL_BUGS, ...FAULT_BUGS];
 

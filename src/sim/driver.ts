@@ -158,7 +158,8 @@ export class ExploringDriver implements TaskDriver {
       setRecorder(undefined);
       setExplored(false);
     }
-    this.happensBefore.step(task.index, [task.inHand, this.locks], this.chosen.splice(0));
+    this.happensBefore.step(task.index, [task.inHand, this.locks], this.chosen);
+    this.chosen.length = 0;
     this.locks.clear();
     if (this.isCallOver) task.inHand.clear();
     this.isCallOver = false;

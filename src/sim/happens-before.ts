@@ -5,7 +5,8 @@
  * Each step's hash is made of its task, its place in the task, what was chosen in it, and the hashes of the steps right before it: its task's last one, and the last ones that touched what it touches (two that
  * only read do not count). The state is the sum of all steps' hashes. Source of the idea: Musuvathi and Qadeer, Partial-order reduction for context-bounded state exploration (MSR-TR-2007-12).
  */
-const HASH_BITS = 0x20_0000; // 2^21: two hashes of 26 and 26 bits fit a number's 53
+/** Two halves of 26 bits fit a number's 53. */
+const HALF = 2 ** 26;
 
 /** 52 bits out of two mixers of 32. */
 class Hash {
@@ -13,13 +14,15 @@ class Hash {
   private b = 0x85ebca6b;
 
   add(value: number): void {
-    const high = Math.floor(value / 0x1_0000_0000);
-    for (const word of [value >>> 0, high >>> 0]) {
-      this.a = Math.imul(this.a ^ word, 0xcc9e2d51);
-      this.a = ((this.a << 13) | (this.a >>> 19)) + 0x7f4a7c15 | 0;
-      this.b = Math.imul(this.b + word | 0, 0x1b873593);
-      this.b ^= this.b >>> 15;
-    }
+    this.mix(value >>> 0);
+    this.mix(value / 0x1_0000_0000 >>> 0);
+  }
+
+  private mix(word: number): void {
+    this.a = Math.imul(this.a ^ word, 0xcc9e2d51);
+    this.a = ((this.a << 13) | (this.a >>> 19)) + 0x7f4a7c15 | 0;
+    this.b = Math.imul(this.b + word | 0, 0x1b873593);
+    this.b ^= this.b >>> 15;
   }
 
   get value(): number {
@@ -27,7 +30,7 @@ class Hash {
     a ^= a >>> 15;
     let b = Math.imul(this.b ^ (this.b >>> 13), 0x846ca68b);
     b ^= b >>> 16;
-    return (a >>> 6) * HASH_BITS * 32 + (b >>> 6);
+    return (a >>> 6) * HALF + (b >>> 6);
   }
 }
 
@@ -49,7 +52,7 @@ export class HappensBefore {
   private readonly lastOfTask: number[] = [];
   private readonly stepsOfTask: number[] = [];
 
-  /** @param footprint what the step touched, and whether it may have changed it. @param chosen what else was decided in it. */
+  /** @param footprints what the step touched, and whether it may have changed it. @param chosen what else was decided in it. */
   step(task: number, footprints: readonly ReadonlyMap<object, boolean>[], chosen: readonly number[] = []): void {
     let before = this.lastOfTask[task] ?? 0;
     const { shared } = this;

@@ -33,7 +33,7 @@ export class Recorder {
   readonly calls: Call[] = [];
   private readonly listeners: CallListener[] = [];
   private moment = 0;
-  /** Which calls began and ended, in which order. */
+  /** Which calls began and ended, in which order, and what they came to. */
   order = "";
 
   addListener(listener: CallListener): void {
@@ -68,7 +68,7 @@ export class Recorder {
       throw error;
     } finally {
       call.end = ++this.moment;
-      this.order += `${call.task})`;
+      this.order += `${call.task})${call.error ?? describeValue(call.result)}`;
       for (const listener of this.listeners) listener.ended?.(call);
     }
   }

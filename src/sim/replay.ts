@@ -1,5 +1,5 @@
 /**
- * A run as a short string: "history/journal-switch:linux-4.13:z5.1". Scenario, strategy, and the choices; before them what was wrong from outside (f7: request 7 fails, F7: it and all later ones, s3: three blocks are
+ * A run as a short string: "history/journal-switch:linux-4.13:z5.1". Scenario, strategy, and the choices; before them and a comma what was wrong from outside (f7: request 7 fails, F7: it and all later ones, s3: three blocks are
  * free, m2: the page cache has two pages), and after a "!" what a power cut left, after another what one during the recovery left.
  */
 import { FsError } from "../lib/errno.js";
@@ -18,7 +18,7 @@ const FAULT_LETTERS = { f: "request", F: "request", s: "space", m: "memory" } as
 
 export function encodeReplay({ scenario, strategy, choices, fault, cuts }: Replay): string {
   const words = [encodeChoices(choices, cuts !== undefined), ...(cuts ?? []).map((cut) => encodeChoices(cut, true))];
-  return `${scenario}:${strategy}:${fault === undefined ? "" : `${encodeFault(fault)}${words[0] === "" ? "" : "."}`}${words.join("!")}`;
+  return `${scenario}:${strategy}:${fault === undefined ? "" : `${encodeFault(fault)}${words[0] === "" ? "" : ","}`}${words.join("!")}`;
 }
 
 export function encodeFault(fault: RunFault): string {
@@ -32,7 +32,7 @@ export function decodeReplay(text: string): Replay {
   if (match === null) throw new FsError("EINVAL", `'${text}' is no replay string: it has scenario:strategy:choices`);
   const [, scenario, strategy, tail] = match as unknown as [string, string, string, string];
   const [first, ...cuts] = tail.split("!") as [string, ...string[]];
-  const fault = /^([fFsm])(\d+)(?:\.|$)/.exec(first);
+  const fault = /^([fFsm])(\d+)(?:,|$)/.exec(first);
   return {
     scenario, strategy: strategy === "" ? "default" : strategy,
     choices: decodeChoices(fault === null ? first : first.slice(fault[0].length)),

@@ -10,7 +10,7 @@ import type { Task } from "../sched/task.js";
 import { Signal } from "../vfs/signal.js";
 import type { Choices } from "./choices.js";
 import { checkFilesystem, judgeAborted, judgeWreck } from "./crash/aftermath.js";
-import { forEachState, type CrashMemory } from "./crash/cutter.js";
+import { forEachState, hashDifference, type CrashMemory } from "./crash/cutter.js";
 import type { Medium, Unit } from "./crash/medium.js";
 import { ExploringDriver, type DriverListener, type LabTask, type Turn } from "./driver.js";
 import { failureKindOf, textOf, type Failure, type FailureKind } from "./failure.js";
@@ -63,6 +63,9 @@ export interface RunResult {
   readonly fingerprint: string;
 }
 
+/** Calls that promise something. A task that flushes and fences by itself says so as "CLWB, SFENCE". */
+const SYNCS = new Set(["fsync", "fdatasync", "msync", "sync", "syncfs", "CLWB, SFENCE"]);
+
 /** Of the random numbers of its mount: another one than those of the setup and of recovery. */
 const RUN_SEED = 2;
 
@@ -84,8 +87,14 @@ export class Run {
   private cast: unknown;
   /** Moments at which the power could fail since the last choice. */
   private momentsSinceChoice = 0;
+  /** A sync has ended since then. */
+  private isPromised = false;
   private isRunning = false;
   private spaceTaken = 0;
+  /** Requests of tasks. */
+  private requestCount = 0;
+  /** Choices up to the failure. */
+  private choiceCount: number | undefined;
 
   constructor(readonly plan: RunPlan) {
     const { scenario, strategy, choices, fault } = plan;
@@ -94,12 +103,15 @@ export class Run {
     this.medium = makeMedium(recipe, this.base.arena, { isMortal: plan.crash !== undefined || plan.cuts !== undefined });
     this.driver = new ExploringDriver({ stepBegins: (...args) => this.listener.stepBegins?.(...args), stepEnded: (...args) => this.stepEnded(...args), ...(plan.watch === undefined ? {} : { touched: (task) => this.listener.touched?.(task) }) });
     this.lab = new Lab(this.medium, recipe, strategy, (count) => {
+      if (count === 1) return 0;
       const value = choices.choose(count);
       this.momentsSinceChoice = 0;
       this.driver.chose(value);
+      this.lab.recorder.order += `=${value}`;
       return value;
     }, RUN_SEED);
     this.lab.recorder.addListener(this.driver);
+    this.lab.recorder.addListener({ began: () => this.promisesLapse(), ended: ({ name }) => this.isPromised ||= SYNCS.has(name) });
     this.lab.recorder.addListener(this.historian);
     this.listener = plan.watch?.(this) ?? {};
   }
@@ -110,8 +122,11 @@ export class Run {
   }
 
   fail(kind: FailureKind, message: string, cuts?: CutNumbers): void {
-    this.failure ??= { kind, message, step: this.driver.stepCount, ...(cuts === undefined ? {} : { cuts }) };
     this.driver.stop();
+    if (this.failure !== undefined) return;
+    this.failure = { kind, message, step: this.driver.stepCount, ...(cuts === undefined ? {} : { cuts }) };
+    // The step under way goes on, and may choose: a cut comes before that.
+    this.choiceCount = this.plan.choices.made.length;
   }
 
   play(): RunResult {
@@ -123,10 +138,11 @@ export class Run {
       this.fail(failureKindOf(error), textOf(error));
     }
     const { driver, medium, plan: { choices }, lab } = this;
+    const content = hashDifference(medium.bytes, this.base.arena.base, medium.changedPages);
     medium.release();
     return {
-      failure: this.failure, isComplete, choices: choices.made, stepCount: driver.stepCount, preemptionCount: driver.preemptionCount, requestCount: medium.requestCount,
-      fingerprint: `${driver.stepCount} ${driver.happensBefore.state} ${lab.recorder.order} ${this.failure?.kind ?? ""}`,
+      failure: this.failure, isComplete, choices: choices.made.slice(0, this.choiceCount), stepCount: driver.stepCount, preemptionCount: driver.preemptionCount, requestCount: this.requestCount,
+      fingerprint: `${driver.stepCount} ${driver.happensBefore.state} ${lab.recorder.order} ${content} ${this.failure?.kind ?? ""}`,
     };
   }
 
@@ -153,6 +169,7 @@ export class Run {
       return choice;
     });
     if (hasEnded) this.mayFail("end");
+    this.requestCount = this.medium.requestCount;
     driver.current = undefined;
     this.isRunning = false;
     this.medium.onBarrier = undefined;
@@ -224,6 +241,12 @@ export class Run {
       }
       return this.failure === undefined;
     });
+  }
+
+  /** A call begins, after which what a sync has promised may be undone: what a cut leaves is judged while the promise stands. */
+  private promisesLapse(): void {
+    if (this.isPromised) aside(() => this.mayFail("call"));
+    this.isPromised = false;
   }
 
   /** All tasks have ended. */

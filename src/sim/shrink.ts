@@ -59,7 +59,7 @@ function withFewerChoices(scenario: Scenario, strategy: Partial<Strategy>, found
       const given = turnsOf(best.choices).slice(first, first + size);
       if (attempt(best.choices.map((choice, at) => (given.includes(at) ? 0 : choice)))) isBetter = true;
     }
-    if (!isBetter || size > 1) size = isBetter && size === 1 ? 1 : Math.floor(size / 2);
+    if (!isBetter || size > 1) size = Math.floor(size / 2);
   }
   // Smaller numbers are nearer to whoever ran.
   for (const at of turnsOf(best.choices)) for (let choice = 1; choice < (best.choices[at] ?? 0); choice++) if (attempt(best.choices.map((old, index) => (index === at ? choice : old)))) break;

@@ -8,6 +8,7 @@
 import { FsError } from "../lib/errno.js";
 import { SB_INTERNAL, SB_PAGEFAULTS, SB_WRITERS } from "../sched/lock-classes.js";
 import { RwSem } from "../sched/locks.js";
+import { footprint } from "../sched/footprint.js";
 import type { Task } from "../sched/task.js";
 import { WaitQueue } from "../sched/wait-queue.js";
 import type { SuperBlock } from "./inode.js";
@@ -25,9 +26,19 @@ type Level = typeof SB_FREEZE_WRITE | typeof SB_FREEZE_PAGEFAULT | typeof SB_FRE
 
 export class SbWriters {
   /** How far a freeze has come. */
-  frozen = SB_UNFROZEN;
+  private level = SB_UNFROZEN;
   private readonly rw_sem: Record<Level, RwSem> = { [SB_FREEZE_WRITE]: new RwSem(SB_WRITERS), [SB_FREEZE_PAGEFAULT]: new RwSem(SB_PAGEFAULTS), [SB_FREEZE_FS]: new RwSem(SB_INTERNAL) };
   private readonly thawed = new WaitQueue("the thaw of a frozen filesystem");
+
+  get frozen(): number {
+    footprint(this, false);
+    return this.level;
+  }
+
+  set frozen(level: number) {
+    footprint(this);
+    this.level = level;
+  }
 
   tryStart(level: Level): boolean {
     return this.frozen < level && this.rw_sem[level].tryRead();

@@ -32,7 +32,8 @@ export function judgeWreck(run: Run, wreck: Wreck, next: CutNumbers | undefined)
   const isCutAgain = next === undefined ? crash !== undefined && crash.budget.recoveryStatesMax > 0 : next.length > 0;
   const medium = makeMedium(scenario.world ?? {}, base.arena, { bytes: wreck.image, changedPages: wreck.changedPages, isMortal: isCutAgain });
   const wrecks: Wreck[] = [];
-  if (isCutAgain) medium.onBarrier = (what) => aside(() => collect(run, medium, wreck, next?.[0], what, wrecks));
+  let moment = 0;
+  if (isCutAgain) medium.onBarrier = (what) => aside(() => collect(run, medium, wreck, { moment: moment++, what, wanted: next?.[0] }, wrecks));
   // What a second cut shows is of interest only where one alone shows nothing.
   recover(run, medium, wreck, next === undefined || next.length === 0);
   for (const each of wrecks) {
@@ -42,10 +43,16 @@ export function judgeWreck(run: Run, wreck: Wreck, next: CutNumbers | undefined)
   medium.release();
 }
 
+interface RecoveryMoment {
+  readonly moment: number;
+  readonly what: string;
+  /** The moment and states that are asked for; undefined: all. */
+  readonly wanted: readonly number[] | undefined;
+}
+
 /** At a moment of the recovery: what a cut there leaves. */
-function collect(run: Run, medium: Medium, { cuts, where }: Wreck, wanted: readonly number[] | undefined, what: string, wrecks: Wreck[]): void {
+function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, what, wanted }: RecoveryMoment, wrecks: Wreck[]): void {
   const { plan: { crash }, base, lab } = run;
-  const moment = medium.momentCount++;
   const add = (states: readonly number[], image: Uint8Array): void => {
     wrecks.push({ image, changedPages: new Set(medium.changedPages), cuts: [...cuts, [moment, ...states]], where: `${where}, then at a ${what} of the recovery` });
   };
@@ -54,7 +61,8 @@ function collect(run: Run, medium: Medium, { cuts, where }: Wreck, wanted: reado
     return;
   }
   forEachState(medium, crash!, true, (states, image) => {
-    if (!crash!.isNew(image, medium.changedPages, base, lab.recorder.order)) base.arena.giveBack(image, medium.changedPages);
+    // Not cut once more: as the wreck of a first cut the same image would be.
+    if (!crash!.isNew(image, medium.changedPages, base, `again ${lab.recorder.order}`)) base.arena.giveBack(image, medium.changedPages);
     else {
       crash!.counts.states++;
       crash!.counts.recoveryStates++;

@@ -5,6 +5,7 @@
  * A cut is written down as numbers: which moment since the last choice (0 is the first), then each unit's state.
  */
 import type { BaseImage } from "../image.js";
+import { Prng } from "../prng.js";
 import { CHANGE_BYTES, type Medium, type Unit } from "./medium.js";
 
 export interface CrashBudget {
@@ -52,7 +53,7 @@ export class CrashMemory {
 }
 
 /** The states of a moment, each as one number per unit; and whether there are more. */
-export function statesOf(units: readonly Unit[], statesMax: number): { states: number[][]; isSampled: boolean } {
+export function statesOf(units: readonly Unit[], statesMax: number, seed = 0): { states: number[][]; isSampled: boolean } {
   const total = units.reduce((product, { count }) => Math.min(product * count, Number.MAX_SAFE_INTEGER), 1);
   if (total <= statesMax) return { states: allStates(units), isSampled: false };
   const states = new Map<string, number[]>();
@@ -69,11 +70,8 @@ export function statesOf(units: readonly Unit[], statesMax: number): { states: n
     add(units.map((unit, index) => (index === at ? 0 : unit.whole)));
   }
   for (let end = 1; end < units.length && states.size < (statesMax * 3) / 4; end++) add(units.map((unit, index) => (index < end ? unit.whole : 0)));
-  let seed = units.length + 1;
-  const random = (count: number): number => {
-    seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
-    return (seed >>> 8) % count;
-  };
+  const prng = new Prng(seed);
+  const random = (count: number): number => prng.below(count);
   for (let tries = 0; states.size < statesMax && tries < 4 * statesMax; tries++) {
     const isTorn = random(2) === 0;
     add(units.map(({ count, whole: all }) => (isTorn ? random(count) : random(2) === 0 ? 0 : all)));
@@ -101,9 +99,11 @@ export function hashDifference(image: Uint8Array, base: Uint8Array, changedPages
     while (at < end && words[at] === baseWords[at]) at++;
     if (at === end) continue;
     a = Math.imul(a ^ page, 0x01000193);
+    a = (a << 13) | (a >>> 19);
     b = Math.imul(b + page | 0, 0x5bd1e995);
     for (at = page * PAGE_WORDS; at < end; at++) {
       a = Math.imul(a ^ words[at]!, 0x01000193);
+      a = (a << 13) | (a >>> 19);
       b = Math.imul((b ^ words[at]!) + (b >>> 13) | 0, 0x5bd1e995);
     }
   }
@@ -113,7 +113,7 @@ export function hashDifference(image: Uint8Array, base: Uint8Array, changedPages
 /** Makes each state that a cut now may leave, until `visit` says that it is enough. The image is the visitor's to give back. */
 export function forEachState(medium: Medium, { counts, budget }: CrashMemory, isRecovery: boolean, visit: (states: readonly number[], image: Uint8Array) => boolean): void {
   counts.moments++;
-  const { states, isSampled } = statesOf(medium.units(), isRecovery ? budget.recoveryStatesMax : budget.statesMax);
+  const { states, isSampled } = statesOf(medium.units(), isRecovery ? budget.recoveryStatesMax : budget.statesMax, counts.moments);
   if (isSampled) counts.sampledMoments++;
   for (const each of states) if (!visit(each, medium.survivor(each))) return;
 }

@@ -10,6 +10,7 @@ import { SECTOR_BYTES, type Bio, type BlockDevice } from "../../block/device.js"
 import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "../../ext4/superblock.js";
 import { FsError } from "../../lib/errno.js";
 import { PmemDevice } from "../../nvdimm/pmem.js";
+import { footprint } from "../../sched/footprint.js";
 import { racePoint } from "../../sched/scheduler.js";
 import type { Task } from "../../sched/task.js";
 
@@ -26,8 +27,6 @@ export interface Unit {
 export interface Medium extends BlockDevice {
   /** Called right before something becomes certain: "flush", "fua", "fence". */
   onBarrier: ((what: string) => void) | undefined;
-  /** Such moments so far, for who counts them. */
-  momentCount: number;
   /** Requests so far: what a fault is planted by. */
   requestCount: number;
   /** The request that fails with EIO, counted from 1, and whether all later ones do. Infinity: none. */
@@ -83,6 +82,8 @@ export interface MediumOptions {
 
 /** Counts a request. @throws FsError EIO it is one that is to fail. */
 function countRequest(medium: Medium, description: string): void {
+  // Which task's request it is that fails hangs on the order of all.
+  if (medium.failAt !== Infinity) footprint(medium);
   const number = ++medium.requestCount;
   if (number === medium.failAt || (medium.failsForGood && number > medium.failAt)) throw new FsError("EIO", `request ${number}, ${description}, was to fail`);
 }
@@ -93,7 +94,6 @@ export class LabDisk extends LeafDevice implements Medium {
   readonly name = "disk";
   readonly readOnly = false;
   onBarrier: ((what: string) => void) | undefined;
-  momentCount = 0;
   requestCount = 0;
   failAt = Infinity;
   failsForGood = false;
@@ -215,7 +215,6 @@ function without(write: Write, newer: Write): Write[] {
 
 export class LabPmem extends PmemDevice implements Medium {
   onBarrier: ((what: string) => void) | undefined;
-  momentCount = 0;
   requestCount = 0;
   failAt = Infinity;
   failsForGood = false;

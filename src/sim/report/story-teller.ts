@@ -1,6 +1,7 @@
 /** Runs a failing run again and writes down what happens in it: calls, locks, faults, handles, transactions, requests, and where each task stood when it ended. */
 import type { Strategy } from "../../ext4/strategy.js";
 import { settings, type ClassedLock } from "../../sched/lockdep.js";
+import { currentTask } from "../../sched/scheduler.js";
 import { Choices } from "../choices.js";
 import type { DriverListener, LabTask } from "../driver.js";
 import { forgetOthers } from "../explore.js";
@@ -72,9 +73,12 @@ class StoryTeller implements DriverListener, CallListener {
     run.lab.recorder.addListener(this);
   }
 
+  /** The power has failed; what the step would have done is not told. */
+  private get isOver(): boolean { return this.run.failure?.cuts !== undefined; }
   private get current(): LabTask | undefined { return this.run.driver.current; }
 
   private note(kind: StoryEvent["kind"], text: string, more: Partial<StoryEvent> = {}, task = this.current): void {
+    if (this.isOver) return;
     const call = task === undefined ? undefined : this.calls.get(task.name)?.at(-1)?.name;
     this.events.push({ step: this.run.driver.stepCount, task: task?.index ?? -1, kind, text, ...(call === undefined ? {} : { call }), ...more });
   }
@@ -104,7 +108,8 @@ class StoryTeller implements DriverListener, CallListener {
   }
 
   lock(event: "acquire" | "release", lock: ClassedLock, mode: string): void {
-    if (!this.isListening || this.current === undefined) return;
+    // What the judge does aside is nobody's.
+    if (!this.isListening || this.current === undefined || currentTask() !== this.current.context) return;
     const stack = stackHere();
     this.stacks.set(this.current, stack);
     const name = this.nameOf(lock);

@@ -1,5 +1,5 @@
 /** Everything that may be wrong from outside, one thing at a time: the first request fails, the second, and so on until there are no more; likewise with space and memory. Each with a few interleavings. */
-import { Choices } from "../choices.js";
+import { alwaysFirst, Choices } from "../choices.js";
 import type { RunFault, RunResult } from "../run.js";
 import { Prng } from "../prng.js";
 import { Runner, type SearchResult, type SearchTask } from "./searcher.js";
@@ -15,7 +15,7 @@ export function searchFaults(task: SearchTask, seed: number, schedules: number):
     let plain: RunResult | undefined;
     for (let schedule = 0; schedule < schedules && runner.mayGoOn; schedule++) {
       const prng = new Prng(seed + schedule);
-      const ran = runner.run(new Choices([], (count) => prng.below(count)), schedule === 0 ? undefined : ({ enabled }) => prng.below(enabled.length), fault);
+      const ran = runner.run(new Choices([], schedule === 0 ? alwaysFirst : (count) => prng.below(count)), schedule === 0 ? undefined : ({ enabled }) => prng.below(enabled.length), fault);
       plain ??= ran;
     }
     return plain;

@@ -5,6 +5,7 @@
 import { Choices } from "../choices.js";
 import type { Turn } from "../driver.js";
 import { Prng } from "../prng.js";
+import { runScenario } from "../run.js";
 import { Runner, type SearchResult, type SearchTask } from "./searcher.js";
 
 export interface Sampling {
@@ -15,18 +16,14 @@ export interface Sampling {
   readonly depthMax: number;
 }
 
-/** Steps that a run is taken to have, before one was made. */
-const STEPS_GUESS = 100;
-
 export function searchBySampling(task: SearchTask, { kind, seed, depthMax }: Sampling): SearchResult {
   const runner = new Runner(task);
-  // Each run must be what it is without the others, so the number of steps is that of the plain run, which says nothing new.
-  let steps = STEPS_GUESS;
+  // Each run must be what it is without the others, so the number of steps is that of the plain run.
+  const steps = kind === "pct" ? runScenario({ scenario: task.scenario, strategy: task.strategy, choices: new Choices([]) }).stepCount : 0;
   for (let number = 0; runner.mayGoOn; number++) {
     const prng = new Prng(seed + number);
-    const pick = kind === "random" ? weighted(prng) : byPriority(prng, 1 + (number % depthMax), steps);
-    const ran = runner.run(new Choices([], (count) => prng.below(count)), pick);
-    if (number === 0) steps = Math.max(1, ran.stepCount);
+    const pick = kind === "random" ? weighted(prng) : byPriority(prng, 1 + ((seed + number) % depthMax), steps);
+    runner.run(new Choices([], (count) => prng.below(count)), pick);
   }
   return runner.result;
 }
