@@ -129,11 +129,8 @@ function* allocatePiece(fs: Ext4, inode: Ext4Inode, lblk: Lblk, count: number): 
 /** The file ends behind the range, unless its size is to stay. */
 function* extendTo(fs: Ext4, inode: Ext4Inode, end: number, mode: number): Task<void> {
   const isLonger = (mode & FALLOC_FL_KEEP_SIZE) === 0 && end > inode.i_size;
-  if (isLonger) {
-    yield* zeroTail(fs, inode, inode.i_size);
-    inode.i_disksize = end;
-  }
-  yield* stampWrite(fs, inode, isLonger ? end : inode.i_size);
+  if (isLonger) yield* zeroTail(fs, inode, inode.i_size);
+  yield* stampWrite(fs, inode, isLonger ? end : inode.i_size, isLonger ? end : 0);
 }
 
 /** Blocks that lie in the range whole; the bytes at its edges are zeroed. */

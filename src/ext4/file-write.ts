@@ -76,18 +76,21 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
   if (offsetBytes > inode.i_size) yield* zeroTail(fs, inode, inode.i_size);
   if (inode.isDax) {
     yield* writeDax(fs, inode, offsetBytes, data);
-    inode.i_disksize = Math.max(inode.i_disksize, offsetBytes + data.length);
-    return yield* stampWrite(fs, inode, offsetBytes + data.length);
+    return yield* stampWrite(fs, inode, offsetBytes + data.length, offsetBytes + data.length);
   }
   yield* withSpaceRetry(fs, () => fillFolios(fs, inode, offsetBytes, data));
   yield* stampWrite(fs, inode, offsetBytes + data.length);
 }
 
-/** Size and times in memory and in a handle. The size on disk follows when the data is there. */
-export function* stampWrite(fs: Ext4, inode: Ext4Inode, endBytes: number): Task<void> {
+/** Size and times in memory and in a handle. @param diskEndBytes how far the data is on disk: so far the size there follows at once, and is part of what fdatasync is for. */
+export function* stampWrite(fs: Ext4, inode: Ext4Inode, endBytes: number, diskEndBytes = 0): Task<void> {
   yield* fs.change(INODE_CREDITS, function* (handle) {
     inode.i_mtime = inode.i_ctime = fs.now();
     extendSize(fs, inode, endBytes);
+    if (diskEndBytes > inode.i_disksize) {
+      inode.i_disksize = diskEndBytes;
+      inode.i_datasync_tid = handle.transaction.t_tid;
+    }
     if (endBytes > LARGE_FILE_BYTES && !fs.sb.has(RO_COMPAT.large_file, "roCompat")) {
       fs.sb.setFeature("roCompat", RO_COMPAT.large_file, true);
       yield* fs.markSuperDirty(handle);

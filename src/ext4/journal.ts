@@ -148,8 +148,9 @@ export function* recoverOntoDevice(fs: Ext4): Task<JournalRecovery | undefined> 
 interface DirtyJournal { readonly journal: Journal; readonly geometry: JournalGeometry }
 
 function* openDirty(fs: Ext4): Task<DirtyJournal | undefined> {
-  const journal = yield* openJournal(fs);
-  if (journal === undefined || !fs.sb.has(INCOMPAT.needs_recovery, "incompat")) return undefined;
+  const isInUse = fs.sb.has(INCOMPAT.needs_recovery, "incompat");
+  const journal = yield* isInUse && fs.device.tearsSectors === true ? fs.amidTornBlocks(() => openJournal(fs)) : openJournal(fs);
+  if (journal === undefined || !isInUse) return undefined;
   const geometry = yield* journalGeometry(fs, journal);
   return geometry.start === 0 ? undefined : { journal, geometry };
 }

@@ -117,6 +117,8 @@ export class Ext4 implements SuperBlock {
   recovery: JournalRecovery | undefined;
   /** Undefined on a filesystem that is only read. */
   writable: WritableState | undefined;
+  /** A power cut may have torn blocks, and the journal that has them whole is not replayed yet. */
+  isTorn = false;
   private readonly groupDescs = new Map<GroupNo, GroupDesc>();
   private readonly inodes = new Map<Ino, Ext4Inode>();
   private readonly oldestInodes = new Sweep(this.inodes);
@@ -325,6 +327,17 @@ export class Ext4 implements SuperBlock {
   /** An inode that holds the value of an extended attribute. */
   *igetForXattr(ino: Ino): Task<Ext4Inode> {
     return yield* this.igetSpecial(ino);
+  }
+
+  /** Looks for the journal where a recovery may have been cut short in the midst of a descriptor: its checksum says nothing then, and where tables stand never changes in use. */
+  *amidTornBlocks<T>(work: () => Task<T>): Task<T> {
+    this.isTorn = true;
+    try {
+      return yield* work();
+    } finally {
+      this.isTorn = false;
+      this.groupDescs.clear();
+    }
   }
 
   *groupDesc(group: GroupNo): Task<GroupDesc> {

@@ -64,8 +64,7 @@ export function* setSize(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<vo
 function* grow(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   if (!journalsData(fs, inode)) yield* zeroTail(fs, inode, inode.i_size);
   else yield* zeroJournaledTail(fs, inode, inode.i_size);
-  inode.i_disksize = Math.max(inode.i_disksize, sizeBytes);
-  yield* stampWrite(fs, inode, sizeBytes);
+  yield* stampWrite(fs, inode, sizeBytes, sizeBytes);
 }
 
 function* shrink(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {

@@ -92,7 +92,35 @@ function switchEverything(definition: Pick<ScenarioDefinition<Mapped>, "name" | 
   });
 }
 
+/** A file grows in each way that there is, in an order that is chosen, and fdatasync follows each: the size is part of what it promises. */
+function growAndSync(name: string, where: string, world: WorldRecipe): Scenario {
+  return scenario({
+    name,
+    description: `a file grows by a write, by ftruncate and by fallocate, each followed by fdatasync, ${where}; others commit`,
+    world,
+    setup: makeFile(100),
+    *prepare(lab) { return yield* lab.process.open("/file", O_RDWR); },
+    tasks: {
+      *grow(lab, fd) {
+        const { process } = lab;
+        const way = lab.choose(3);
+        if (way === 0) yield* process.pwrite(fd, bytesOf(0x42, 100), 100);
+        else if (way === 1) yield* process.ftruncate(fd, 300);
+        else yield* process.fallocate(fd, 0, 0, 400);
+        yield* process.fdatasync(fd);
+        yield* process.pwrite(fd, bytesOf(0x43, 50), 600);
+        yield* process.fdatasync(fd);
+      },
+      commit: (lab) => lab.commit(),
+    },
+    crash: true,
+  });
+}
+
 export const BYTE_SCENARIOS: readonly Scenario[] = [
+  growAndSync("engine/grow-fdatasync", "in the page cache", {}),
+  growAndSync("engine/grow-fdatasync-dax", "in persistent memory", DAX),
+  growAndSync("engine/grow-fdatasync-inline", "in the inode, and then no more", { mkfs: { features: "^resize_inode,inline_data" } }),
   appendTruncateStore("engine/append-truncate-store", "in the page cache", {}),
   appendTruncateStore("engine/append-truncate-store-dax", "in persistent memory", DAX),
   scenario({
