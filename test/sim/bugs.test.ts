@@ -2,10 +2,13 @@
  * The lab tested: every planted bug is found in its scenario within its budget, by searching from scratch, and the engine as it ships passes the same scenario with the same budget. What is found is replayed by its
  * string. The numbers are printed.
  */
+import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { ALL_BUGS, ALL_SCENARIOS, scenarioNamed } from "../../src/sim/catalogue.js";
+import { ALL_BUGS, ALL_SCENARIOS, scenarioNamed, strategyNamed } from "../../src/sim/catalogue.js";
+import { Choices } from "../../src/sim/choices.js";
 import { CRASH_BUDGET } from "../../src/sim/crash/cutter.js";
 import { DEFAULT_BUDGET, explore } from "../../src/sim/explore.js";
+import { runScenario } from "../../src/sim/run.js";
 import { decodeReplay } from "../../src/sim/replay.js";
 import { storyTable } from "../../src/sim/report/table.js";
 import { tell } from "../../src/sim/report/story-teller.js";
@@ -31,6 +34,17 @@ test.each(ALL_BUGS.map((bug) => [bug.name, bug.scenario, bug] as const))("%s is 
   const right = explore(scenario, "default", {}, budget);
   expect(right.found?.failure.message, right.replay).toBeUndefined();
   lines.push(`${name.padEnd(32)} ${verdict.found!.failure.kind.padEnd(16)} run ${String(verdict.runs).padStart(3)} of ${budgetRuns}; the engine as it ships: ${right.runs} runs, ${right.crash.states} states after power cuts, nothing`);
+});
+
+const RECORDED = JSON.parse(readFileSync("docs/lab-results.json", "utf8")) as { bug: string; scenario: string; foundAs: string; replay: string }[];
+
+test("what is recorded in the documents is replayed by its strings, and passes with the engine as it ships", () => {
+  expect(RECORDED.map(({ bug, scenario }) => `${bug} ${scenario}`)).toEqual(ALL_BUGS.map(({ name, scenario }) => `${name} ${scenario}`));
+  for (const { bug, scenario: name, foundAs, replay } of RECORDED) {
+    const scenario = scenarioNamed(name);
+    expect(tell(scenario, bug, strategyNamed(bug), decodeReplay(replay)).result.failure?.kind, replay).toBe(foundAs);
+    expect(runScenario({ scenario, strategy: {}, choices: new Choices(decodeReplay(replay).choices, undefined, true) }).failure, replay).toBeUndefined();
+  }
 });
 
 test("the numbers", () => {
