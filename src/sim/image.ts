@@ -38,11 +38,15 @@ export interface BaseImage {
 /** Of the random numbers of a scenario's setup. */
 const SETUP_SEED = 1;
 
-const images = new WeakMap<Scenario, BaseImage>();
+/** Those that were used last: with its copies each takes some 50 MiB. */
+const IMAGES_MAX = 2;
+const images = new Map<Scenario, BaseImage>();
 
 export function baseImage(scenario: Scenario): BaseImage {
-  let image = images.get(scenario);
-  if (image === undefined) images.set(scenario, image = makeImage(scenario));
+  const image = images.get(scenario) ?? makeImage(scenario);
+  images.delete(scenario);
+  images.set(scenario, image);
+  for (const oldest of images.keys()) if (images.size > IMAGES_MAX) images.delete(oldest);
   return image;
 }
 

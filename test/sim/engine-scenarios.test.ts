@@ -6,14 +6,18 @@ import { ALL_SCENARIOS } from "../../src/sim/catalogue.js";
 import { DEFAULT_BUDGET, describeVerdict, explore } from "../../src/sim/explore.js";
 import { attempt, temporaryFolder } from "../support/host.js";
 
-const RUNS = Number(process.env["EXT4_RUNS"] ?? 60);
+const RUNS = Number(process.env["EXT4_RUNS"] ?? 40);
 /** A run with power cuts has some hundred states, each of which is recovered and judged. */
 const CRASH_SHARE = 5;
 const CRASH = { statesMax: 8, recoveryStatesMax: 1 };
 const folder = temporaryFolder();
+/** Of the images that the lab shows, one in so many is seen by e2fsck, beside the first. */
+const FSCK_SHARE = 8;
+let imageCount = 0;
 let fsckCount = 0;
 
 function fsck(image: Uint8Array): string | undefined {
+  if (imageCount++ % FSCK_SHARE !== 0) return undefined;
   const path = join(folder, "lab.img");
   writeFileSync(path, image);
   const { status, stdout } = attempt("e2fsck", ["-fn", path]);
@@ -37,5 +41,5 @@ test.each(SCENARIOS.map((scenario) => [scenario.name, scenario] as const))("%s",
 test("the numbers", () => {
   console.log(`${lines.join("\n")}\ne2fsck saw ${fsckCount} images`);
   expect(lines.length).toBe(SCENARIOS.length);
-  expect(fsckCount).toBeGreaterThan(SCENARIOS.length / 2);
+  expect(fsckCount).toBeGreaterThan(SCENARIOS.length);
 });

@@ -8,7 +8,7 @@ import { Lab } from "../lab.js";
 import { recount } from "../recount.js";
 import type { CutNumbers, Run } from "../run.js";
 import { forEachState } from "./cutter.js";
-import type { Medium } from "./medium.js";
+import { CHANGE_BYTES, type Medium } from "./medium.js";
 
 /** Of the random numbers of a mount after a cut. */
 const RECOVERY_SEED = 3;
@@ -31,17 +31,22 @@ export function judgeWreck(run: Run, wreck: Wreck, next: CutNumbers | undefined)
   const { plan: { crash, scenario }, base } = run;
   const isCutAgain = next === undefined ? crash !== undefined && crash.budget.recoveryStatesMax > 0 : next.length > 0;
   const medium = makeMedium(scenario.world ?? {}, base.arena, { bytes: wreck.image, changedPages: wreck.changedPages, isMortal: isCutAgain });
-  const wrecks: Wreck[] = [];
+  const wrecks: LaterWreck[] = [];
   let moment = 0;
   if (isCutAgain) medium.onBarrier = (what) => aside(() => collect(run, medium, wreck, { moment: moment++, what, wanted: next?.[0] }, wrecks));
   // What a second cut shows is of interest only where one alone shows nothing.
   recover(run, medium, wreck, next === undefined || next.length === 0);
-  for (const each of wrecks) {
-    if (run.failure === undefined) judgeWreck(run, each, next?.slice(1) ?? []);
-    else base.arena.giveBack(each.image, each.changedPages);
-  }
   medium.release();
+  for (const { pages, ...each } of wrecks) {
+    if (run.failure !== undefined) return;
+    const image = base.arena.take();
+    for (const [page, bytes] of pages) image.set(bytes, page * CHANGE_BYTES);
+    judgeWreck(run, { ...each, image, changedPages: new Set(pages.keys()) }, next?.slice(1) ?? []);
+  }
 }
+
+/** One that is kept until the recovery that was cut is over: only what differs from the image that runs begin with, as there may be many. */
+interface LaterWreck extends Pick<Wreck, "cuts" | "where"> { readonly pages: ReadonlyMap<number, Uint8Array> }
 
 interface RecoveryMoment {
   readonly moment: number;
@@ -51,10 +56,12 @@ interface RecoveryMoment {
 }
 
 /** At a moment of the recovery: what a cut there leaves. */
-function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, what, wanted }: RecoveryMoment, wrecks: Wreck[]): void {
+function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, what, wanted }: RecoveryMoment, wrecks: LaterWreck[]): void {
   const { plan: { crash }, base, lab } = run;
   const add = (states: readonly number[], image: Uint8Array): void => {
-    wrecks.push({ image, changedPages: new Set(medium.changedPages), cuts: [...cuts, [moment, ...states]], where: `${where}, then at a ${what} of the recovery` });
+    const pages = new Map(Array.from(medium.changedPages, (page) => [page, image.slice(page * CHANGE_BYTES, (page + 1) * CHANGE_BYTES)]));
+    base.arena.giveBack(image, medium.changedPages);
+    wrecks.push({ pages, cuts: [...cuts, [moment, ...states]], where: `${where}, then at a ${what} of the recovery` });
   };
   if (wanted !== undefined) {
     if (moment === wanted[0]) add(wanted.slice(1), medium.survivor(wanted.slice(1)));
