@@ -11,6 +11,7 @@ import { searchBySampling } from "./search/sampling.js";
 import type { FoundFailure, SearchResult, SearchTask } from "./search/searcher.js";
 import { baseImage } from "./image.js";
 import { encodeReplay } from "./replay.js";
+import { count } from "./report/table.js";
 import type { Scenario } from "./scenario.js";
 
 export const EXPLORERS = ["auto", "depth-first", "pct", "random"] as const;
@@ -138,15 +139,15 @@ function groupJobs(jobs: Verdict["jobs"]): string[] {
   const sampled = new Map<string, number>();
   for (const { job, result } of jobs) {
     if (job.kind === "depth-first") lines.push(describeDepthFirst(job.preemptions, result));
-    else if (job.kind === "faults") lines.push(`${result.runs} runs with a fault from outside each${result.isExhaustive ? ": every one that there is" : ""}`);
+    else if (job.kind === "faults") lines.push(`${count(result.runs, "run")} with a fault from outside each${result.isExhaustive ? ": every one that there is" : ""}`);
     else sampled.set(job.kind, (sampled.get(job.kind) ?? 0) + result.runs);
   }
-  for (const [kind, count] of sampled) lines.push(kind === "pct" ? `${count} runs by PCT, for bugs of depth ${PCT_DEPTH}` : `${count} runs by chance`);
+  for (const [kind, runs] of sampled) lines.push(kind === "pct" ? `${count(runs, "run")} by PCT, for bugs of depth ${PCT_DEPTH}` : `${count(runs, "run")} by chance`);
   return lines;
 }
 
 function describeDepthFirst(preemptions: number, { runs, equalRuns, boundedTurns, isExhaustive, found }: SearchResult): string {
   const bound = preemptions === Infinity ? "any number of preemptions" : `at most ${preemptions} preemption${preemptions === 1 ? "" : "s"}`;
   const left = isExhaustive ? (boundedTurns > 0 ? `; cut off: ${boundedTurns} turns beyond that bound` : "") : found === undefined ? "; cut off by the budget" : "";
-  return `${isExhaustive ? "every interleaving" : "interleavings"} with ${bound}, depth first: ${runs} runs (${equalRuns} dropped where they met an equal state)${left}`;
+  return `${isExhaustive ? "every interleaving" : "interleavings"} with ${bound}, depth first: ${count(runs, "run")} (${equalRuns} dropped where they met an equal state)${left}`;
 }
