@@ -1,14 +1,12 @@
 /** The command line on filesystems that are out of the ordinary: encrypted directories without their key, a journal on a device of its own, files under verity. */
-import { createHash } from "node:crypto";
 import { lstatSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { attempt, canMount, notTestedHere, run, temporaryFolder, withLoop, withMount } from "../support/host.js";
+import { hashOf } from "../support/tree.js";
 import { ext4, ext4Output, ext4Records } from "./ext4.js";
 
 const fscrypt = new URL("../support/fscrypt.py", import.meta.url).pathname;
-const sha256 = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
-
 function makeImage(...args: readonly string[]): string {
   const image = join(temporaryFolder(), "disk.img");
   run("mke2fs", ["-q", "-F", "-t", "ext4", ...args, image, "48M"]);
@@ -96,7 +94,7 @@ describe.runIf(canMount)("a journal on a device of its own", () => {
   });
 
   test("must be given: else exit code 2, and nothing is touched", async () => {
-    const before = [image, journal, other].map(sha256);
+    const before = [image, journal, other].map(hashOf);
     for (const verb of ["ls", "info"]) {
       expect(await ext4(verb, image)).toMatchObject({ status: 2, stdout: "", stderr: `ext4: ${image}: EOPNOTSUPP: the filesystem's journal is on another device, which was not given\n` });
     }
@@ -106,14 +104,14 @@ describe.runIf(canMount)("a journal on a device of its own", () => {
     expect(await ext4("--journal", image, "ls", image)).toMatchObject({ status: 2, stdout: "", stderr: `ext4: ${image}: EINVAL: ${image} is no journal\n` });
     expect(await ext4("--journal", "/nowhere", "ls", image)).toMatchObject({ status: 2, stdout: "", stderr: expect.stringContaining("/nowhere") });
     expect(await ext4Output("--noload", "ls", image), "as it was at some moment").toContain("lost+found");
-    expect([image, journal, other].map(sha256)).toEqual(before);
+    expect([image, journal, other].map(hashOf)).toEqual(before);
   });
 
   test("is read with the image, and recovered for good by what writes", async () => {
-    const before = [image, journal].map(sha256);
+    const before = [image, journal].map(hashOf);
     expect(await ext4Output("--journal", journal, "cat", `${image}:/file`)).toBe("synced\n");
     expect(await ext4Output("cat", "--journal", journal, `${image}:/file`)).toBe("synced\n");
-    expect([image, journal].map(sha256), "neither was touched").toEqual(before);
+    expect([image, journal].map(hashOf), "neither was touched").toEqual(before);
     await ext4Output("--journal", journal, "mkdir", `${image}:/new`);
     expect(attempt("e2fsck", ["-fn", "-j", journal, image])).toMatchObject({ status: 0 });
     const seen = withLoop(journal, (device) => withMount(image, `ro,journal_path=${device}`, (mountPoint) => readdirSync(mountPoint)));

@@ -2,19 +2,16 @@
  * A journal on a device of its own: image and journal are copied while Linux has them mounted. With its journal the image reads as Linux recovers it, and neither file is touched; opened for
  * writing both are recovered for good; and what we leave in the journal at a power cut Linux recovers. Without its journal, or with another, the image is refused.
  */
-import { createHash } from "node:crypto";
-import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { Ext4, FileDevice, MemoryDevice, UnsupportedFeatureError, type OpenOptions } from "../../src/platform/node/index.js";
 import { attempt, canMount, notTestedHere, run, temporaryFolder, withLoop, withMount } from "../support/host.js";
-import { linuxTree, ourTree, treeDifferences, type Tree } from "../support/tree.js";
+import { hashOf, linuxTree, ourTree, treeDifferences, type Tree } from "../support/tree.js";
 
 /** Files of a filesystem and of its journal. */
 interface Pair { readonly image: string; readonly journal: string }
 
-const sha256 = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
-const hashes = ({ image, journal }: Pair): string[] => [sha256(image), sha256(journal)];
+const hashes = ({ image, journal }: Pair): string[] => [hashOf(image), hashOf(journal)];
 
 function makeJournal(blockBytes: number): string {
   const journal = join(temporaryFolder(), "journal.img");
@@ -141,17 +138,17 @@ describe.runIf(canMount)("is refused", () => {
 
   test.each([true, false])("with the journal of another, readOnly %s", (readOnly) => {
     const { journal } = makePair(1024, ["-t", "ext4"]);
-    const other = sha256(journal);
+    const other = hashOf(journal);
     expect(error({ readOnly, journalDevice: journal }).message).toContain(`${journal} is not this filesystem's journal`);
-    expect(sha256(journal)).toBe(other);
+    expect(hashOf(journal)).toBe(other);
   });
 
   test.each([true, false])("with what is no journal, readOnly %s", (readOnly) => {
     const { image } = makePair(1024, ["-t", "ext4"]);
-    const other = sha256(image);
+    const other = hashOf(image);
     expect(error({ readOnly, journalDevice: image }).message).toContain(`${image} is no journal`);
     expect(error({ readOnly, journalDevice: new MemoryDevice(new Uint8Array(512)) }).message).toContain("is no journal");
-    expect(sha256(image)).toBe(other);
+    expect(hashOf(image)).toBe(other);
   });
 
   test("with a journal that more filesystems use", () => {

@@ -2,13 +2,12 @@
  * Images of every kind that mke2fs makes, filled by Linux itself with one of everything: every path, mode, owner, time, size, link count, attribute, target and
  * content is what Linux says. Kinds that this kernel does not mount are filled by mke2fs -d and held against the folder that they were made from.
  */
-import { createHash } from "node:crypto";
-import { copyFileSync, mkdirSync, readFileSync, rmSync } from "node:fs";
+import { copyFileSync, mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Ext4, type Volume } from "../../src/platform/node/index.js";
 import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
-import { linuxTree, ourTree, treeDifferences, type Node } from "../support/tree.js";
+import { hashOf, linuxTree, ourTree, treeDifferences, type Node } from "../support/tree.js";
 
 interface Row {
   readonly name: string;
@@ -81,8 +80,6 @@ const ROWS: readonly Row[] = [
 const NOT_COPIED: ReadonlySet<keyof Node> = new Set(["ino", "blocks", "ctimeNs", "birthtimeNs", "atimeNs", "mtimeNs", "nlink"]);
 
 const fillScript = new URL("../support/fill.py", import.meta.url).pathname;
-const sha256 = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
-
 function makeImage(row: Row, extra: readonly string[] = []): string {
   const image = join(temporaryFolder(), "disk.img");
   run("mke2fs", ["-q", "-F", "-U", "00112233-4455-6677-8899-aabbccddeeff", ...row.args, ...extra, image, `${row.sizeMib ?? 48}M`]);
@@ -91,11 +88,11 @@ function makeImage(row: Row, extra: readonly string[] = []): string {
 }
 
 function check(image: string, theirs: ReturnType<typeof linuxTree>, ignored?: ReadonlySet<keyof Node>): void {
-  const before = sha256(image);
+  const before = hashOf(image);
   const volume: Volume = Ext4.openSync(image);
   expect(treeDifferences(theirs, ourTree(volume), ignored)).toEqual([]);
   volume.closeSync();
-  expect(sha256(image), "the image was not touched").toBe(before);
+  expect(hashOf(image), "the image was not touched").toBe(before);
 }
 
 describe.runIf(canMount)("filled by Linux", () => {

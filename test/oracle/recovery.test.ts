@@ -3,17 +3,14 @@
  * another copy; the image is not touched; and what recovery leaves, written out, is clean to e2fsck.
  */
 import { spawn, type ChildProcess } from "node:child_process";
-import { createHash } from "node:crypto";
 import { once } from "node:events";
-import { closeSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, openSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { Ext4, type OverlayDevice, type Volume } from "../../src/platform/node/index.js";
 import { attempt, canMount, mountImage, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
-import { linuxTree, ourTree, treeDifferences, type Node, type Tree } from "../support/tree.js";
-
-const sha256 = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
+import { hashOf, linuxTree, ourTree, treeDifferences, type Node, type Tree } from "../support/tree.js";
 
 function makeImage(args: readonly string[], sizeMib = 48): string {
   const image = join(temporaryFolder(), "disk.img");
@@ -45,10 +42,10 @@ function flatten(volume: Volume, image: string): string {
 
 /** Recovers, compares with Linux, and has e2fsck look at the result. */
 function check(image: string, ignored: ReadonlySet<keyof Node> = new Set()): Volume {
-  const before = sha256(image);
+  const before = hashOf(image);
   const volume = Ext4.openSync(image);
   expect(treeDifferences(recoveredByLinux(image), ourTree(volume), ignored)).toEqual([]);
-  expect(sha256(image), "the image was not touched").toBe(before);
+  expect(hashOf(image), "the image was not touched").toBe(before);
   return volume;
 }
 
@@ -170,7 +167,7 @@ async function momentOf(image: string, writer: ChildProcess): Promise<string> {
   try {
     for (;;) {
       const copy = copyOf(image, "moment.img");
-      if (sha256(copy) === sha256(image)) return copy;
+      if (hashOf(copy) === hashOf(image)) return copy;
       await sleep(20);
     }
   } finally {
@@ -212,12 +209,12 @@ sync("old/a-longer-name-for-number-149")`],
       run("python3", ["-c", `${PRELUDE}\nput("first"); sync("first")\n${script}`, mountPoint]);
       return copyOf(image, "dirty.img");
     })!;
-    const before = sha256(dirty);
+    const before = hashOf(dirty);
     const volume = Ext4.openSync(dirty);
     const [theirs, ours] = [recoveredByLinux(dirty), ourTree(volume)];
     for (const tree of [theirs, ours]) for (const node of tree.values()) if ((node.mode & 0o170000n) === 0o040000n) for (const key of UNTOLD) (node as unknown as Record<string, unknown>)[key] = 0n;
     expect(treeDifferences(theirs, ours)).toEqual([]);
-    expect(sha256(dirty)).toBe(before);
+    expect(hashOf(dirty)).toBe(before);
     expect((volume.fs.recovery?.fastCommitRecords ?? 0) > 0, "fast commits were there to be replayed").toBe(kind === "fast");
     if (volume.fs.recovery !== undefined) expectClean(flatten(volume, dirty));
     volume.closeSync();

@@ -1,6 +1,6 @@
 /** A whole tree, by path: as Linux sees a directory, and as we see an image; and what differs between two. Paths are byte strings (latin1). */
 import { createHash } from "node:crypto";
-import { lstatSync, readdirSync, readFileSync, readlinkSync, openSync, readSync, closeSync } from "node:fs";
+import { lstatSync, readdirSync, readlinkSync, openSync, readSync, closeSync } from "node:fs";
 import type { Volume } from "../../src/platform/node/index.js";
 import { dentryPath, rootDentry } from "../../src/vfs/namei.js";
 import { walkTree } from "../../src/vfs/walk.js";
@@ -28,7 +28,8 @@ export interface Node {
 
 export type Tree = Map<string, Node>;
 
-const HASH_PIECE_BYTES = 1 << 20;
+/** One for all files: a new one for each would be gigabytes of fresh memory. */
+const piece = new Uint8Array(1 << 20);
 
 function nodeOf(stats: Pick<BigIntStats, "mode" | "ino" | "nlink" | "uid" | "gid" | "rdev" | "size" | "blocks" | "atimeNs" | "mtimeNs" | "ctimeNs" | "birthtimeNs">): Node {
   const { mode, ino, nlink, uid, gid, rdev, size, blocks, atimeNs, mtimeNs, ctimeNs, birthtimeNs } = stats;
@@ -49,10 +50,10 @@ export function linuxTree(root: string): Tree {
     tree.set(shown, node);
     try {
       if (stats.isSymbolicLink()) node.target = readlinkSync(path, "buffer").toString("latin1");
-      else if (stats.isFile() && stats.size <= HASH_BYTES_MAX) node.sha256 = createHash("sha256").update(readFileSync(path)).digest("hex");
+      else if (stats.isFile() && stats.size <= HASH_BYTES_MAX) node.sha256 = hashOf(path);
       else if (stats.isFile()) {
         const hash = createHash("sha256");
-        for (const offset of probes(stats.size)) hash.update(readPiece(path, offset, new Uint8Array(PROBE_BYTES)));
+        for (const offset of probes(stats.size)) hash.update(readPiece(path, offset, piece.subarray(0, PROBE_BYTES)));
         node.sha256 = hash.digest("hex");
       }
     } catch (error) {
@@ -65,6 +66,18 @@ export function linuxTree(root: string): Tree {
   return tree;
 }
 
+/** The SHA-256 of a file, in hexadecimal. */
+export function hashOf(path: Buffer | string): string {
+  const hash = createHash("sha256");
+  const fd = openSync(path, "r");
+  try {
+    for (let length = readSync(fd, piece); length > 0; length = readSync(fd, piece)) hash.update(piece.subarray(0, length));
+  } finally {
+    closeSync(fd);
+  }
+  return hash.digest("hex");
+}
+
 const PROBE_BYTES = 65536;
 
 /** Where a file too large to read whole is looked at: beginning, end, and places that the tests write to. */
@@ -72,10 +85,10 @@ function probes(size: bigint): number[] {
   return [0, 2 ** 20, 3_000_000_000 - 4096, 2 ** 32, 2 ** 33 - 4096, Number(size) - PROBE_BYTES].filter((offset) => offset >= 0 && offset < Number(size));
 }
 
-function readPiece(path: Buffer, offset: number, piece: Uint8Array): Uint8Array {
+function readPiece(path: Buffer, offset: number, into: Uint8Array): Uint8Array {
   const fd = openSync(path, "r");
   try {
-    return piece.subarray(0, readSync(fd, piece, 0, piece.length, offset));
+    return into.subarray(0, readSync(fd, into, 0, into.length, offset));
   } finally {
     closeSync(fd);
   }
@@ -114,13 +127,12 @@ export function ourTree(volume: Volume): Tree {
         if (inode.isSymlink()) node.target = Buffer.from(yield* inode.readlink()).toString("latin1");
         else if (inode.isRegular() && node.size <= HASH_BYTES_MAX) {
           const hash = createHash("sha256");
-          const piece = new Uint8Array(HASH_PIECE_BYTES);
           for (let offset = 0; offset < inode.i_size; offset += piece.length) hash.update(piece.subarray(0, yield* inode.read(offset, piece)));
           node.sha256 = hash.digest("hex");
         } else if (inode.isRegular()) {
           const hash = createHash("sha256");
-          const piece = new Uint8Array(PROBE_BYTES);
-          for (const offset of probes(node.size)) hash.update(piece.subarray(0, yield* inode.read(offset, piece)));
+          const probe = piece.subarray(0, PROBE_BYTES);
+          for (const offset of probes(node.size)) hash.update(probe.subarray(0, yield* inode.read(offset, probe)));
           node.sha256 = hash.digest("hex");
         }
       } catch (error) {
