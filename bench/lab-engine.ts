@@ -4,5 +4,5 @@ export { racePoint } from "../src/sched/scheduler.js";
 export { scenarioNamed } from "../src/sim/catalogue.js";
 export { CRASH_BUDGET } from "../src/sim/crash/cutter.js";
 export { ExploringDriver } from "../src/sim/driver.js";
-export { Prng } from "../src/sim/prng.js";
+export { Prng } from "../src/lib/prng.js";
 export { searchBySampling } from "../src/sim/search/sampling.js";

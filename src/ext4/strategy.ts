@@ -1,6 +1,6 @@
 /**
  * Decisions of the engine that the lab may take otherwise: as an older kernel took them, or wrongly on purpose. What ships is DEFAULT_STRATEGY, which is what Linux does since 5.8; the others live in
- * sim/strategies.ts and in tests, and docs/strategies.md tells what becomes of each.
+ * sim/strategies.ts and sim/bugs, and docs/strategies.md and docs/lab.md tell what becomes of them.
  */
 import { flush } from "../block/device.js";
 import { INCOMPAT } from "../format/features.js";

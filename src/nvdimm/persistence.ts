@@ -50,7 +50,7 @@ export class PersistenceModel {
 
   /** @param durable what has certainly reached the medium: the same bytes, in memory of its own. */
   constructor(
-    private readonly memory: Uint8Array, readonly durable: Uint8Array, private readonly hasEadr: boolean, private readonly onEvent: ((event: PersistenceEvent) => void) | undefined,
+    private readonly memory: Uint8Array, private readonly durable: Uint8Array, private readonly hasEadr: boolean, private readonly onEvent: ((event: PersistenceEvent) => void) | undefined,
   ) {}
 
   /** The memory was changed in [offsetBytes, offsetBytes + lengthBytes). */

@@ -6,7 +6,10 @@ export type Recorder = (shared: object, isWrite: boolean) => void;
 
 let recorder: Recorder | undefined;
 
-/** What tasks sleep on (it has `describeHolders`) is touched anew each time; all else a call may touch again, without a word, until it ends. Costs one comparison outside the lab. @param isWrite two who only read do not get into each other's way. */
+/**
+ * What tasks sleep on (it has `describeHolders`) is touched anew each time; all else a call may touch again, without a word, until it ends. Costs one comparison outside the lab.
+ * @param isWrite two who only read do not get into each other's way.
+ */
 export function footprint(shared: object, isWrite = true): void {
   if (recorder !== undefined) recorder(shared, isWrite);
 }

@@ -48,7 +48,7 @@ export interface DriverListener {
 const CALLS = {};
 
 /** More steps than any run needs that gets anywhere. */
-export const STEPS_MAX = 20_000;
+const STEPS_MAX = 20_000;
 
 /** Tasks that go on and on. */
 export class LivelockError extends AssertionError {
@@ -59,7 +59,6 @@ export class ExploringDriver implements TaskDriver {
   readonly tasks: LabTask[] = [];
   readonly happensBefore = new HappensBefore();
   stepCount = 0;
-  preemptionCount = 0;
   current: LabTask | undefined;
   /** What else was chosen in the step under way. */
   private readonly chosen: number[] = [];
@@ -128,7 +127,6 @@ export class ExploringDriver implements TaskDriver {
       const canStay = enabled[0] === this.current;
       const index = enabled.length === 1 ? 0 : choose({ enabled, canStay, state: this.happensBefore.state, step: this.stepCount });
       if (index === undefined) return false;
-      if (canStay && index > 0) this.preemptionCount++;
       this.current = enabled[index]!;
       this.step(this.current);
     }

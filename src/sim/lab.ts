@@ -16,7 +16,7 @@ import type { Task } from "../sched/task.js";
 import { Kernel } from "../vfs/kernel.js";
 import type { Process } from "../vfs/process.js";
 import type { Medium } from "./crash/medium.js";
-import { Prng } from "./prng.js";
+import { Prng } from "../lib/prng.js";
 import { Recorder } from "./recorder.js";
 import type { WorldRecipe } from "./scenario.js";
 

@@ -21,7 +21,7 @@ export function encodeReplay({ scenario, strategy, choices, fault, cuts }: Repla
   return `${scenario}:${strategy}:${fault === undefined ? "" : `${encodeFault(fault)}${words[0] === "" ? "" : ","}`}${words.join("!")}`;
 }
 
-export function encodeFault(fault: RunFault): string {
+function encodeFault(fault: RunFault): string {
   const letter = fault.kind === "request" ? (fault.forGood ? "F" : "f") : fault.kind === "space" ? "s" : "m";
   return letter + String(fault.number);
 }

@@ -56,7 +56,6 @@ export interface RunResult {
   readonly isComplete: boolean;
   readonly choices: readonly number[];
   readonly stepCount: number;
-  readonly preemptionCount: number;
   /** Requests that tasks made. */
   readonly requestCount: number;
   /** Of all that happened and came out: two runs with the same choices have the same. */
@@ -141,7 +140,7 @@ export class Run {
     const content = hashDifference(medium.bytes, this.base.arena.base, medium.changedPages);
     medium.release();
     return {
-      failure: this.failure, isComplete, choices: choices.made.slice(0, this.choiceCount), stepCount: driver.stepCount, preemptionCount: driver.preemptionCount, requestCount: this.requestCount,
+      failure: this.failure, isComplete, choices: choices.made.slice(0, this.choiceCount), stepCount: driver.stepCount, requestCount: this.requestCount,
       fingerprint: `${driver.stepCount} ${driver.happensBefore.state} ${lab.recorder.order} ${content} ${this.failure?.kind ?? ""}`,
     };
   }

@@ -11,6 +11,7 @@ import { checkBio } from "../../src/block/leaf.js";
 import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "../../src/ext4/superblock.js";
 import { FsError } from "../../src/lib/errno.js";
 import type { Task } from "../../src/sched/task.js";
+import { without } from "../../src/sim/crash/medium.js";
 import type { Prng } from "./prng.js";
 
 interface Write { readonly offsetBytes: number; readonly data: Uint8Array; readonly fua: boolean }
@@ -77,16 +78,6 @@ export class CrashDisk implements BlockDevice {
       visit(new Cut(index + 1, certain, uncertain));
     });
   }
-}
-
-/** What is left of an older write that a certain one covers in part. */
-function without(write: Write, newer: Write): Write[] {
-  const end = write.offsetBytes + write.data.length;
-  const newerEnd = newer.offsetBytes + newer.data.length;
-  if (newerEnd <= write.offsetBytes || newer.offsetBytes >= end) return [write];
-  const left = { ...write, data: write.data.subarray(0, Math.max(0, newer.offsetBytes - write.offsetBytes)) };
-  const right = { ...write, offsetBytes: newerEnd, data: write.data.subarray(Math.min(write.data.length, newerEnd - write.offsetBytes)) };
-  return [left, right].filter(({ data }) => data.length > 0);
 }
 
 /** A moment at which the power fails. */

@@ -5,7 +5,7 @@
  * A cut is written down as numbers: which moment since the last choice (0 is the first), then each unit's state.
  */
 import type { BaseImage } from "../image.js";
-import { Prng } from "../prng.js";
+import { Prng } from "../../lib/prng.js";
 import { CHANGE_BYTES, type Medium, type Unit } from "./medium.js";
 
 export interface CrashBudget {

@@ -203,8 +203,10 @@ export class LabDisk extends LeafDevice implements Medium {
   *close(): Task<void> {}
 }
 
+interface Piece { readonly offsetBytes: number; readonly data: Uint8Array }
+
 /** What is left of an older write that a certain one covers in part. */
-function without(write: Write, newer: Write): Write[] {
+export function without<W extends Piece>(write: W, newer: Piece): W[] {
   const end = write.offsetBytes + write.data.length;
   const newerEnd = newer.offsetBytes + newer.data.length;
   if (newerEnd <= write.offsetBytes || newer.offsetBytes >= end) return [write];

@@ -64,6 +64,26 @@ function* writeAndSync({ process }: Lab, { fd }: Opened): Task<void> {
   yield* process.fsync(fd);
 }
 
+/** @param before what happens to the file, and is durable, before it is written to. */
+function overStaleBlocks(name: string, description: string, before: (lab: Lab, fd: number) => Task<void>): Scenario {
+  return scenario({
+    name, description,
+    world: SMALL,
+    setup: leaveStaleBytes,
+    *prepare(lab) {
+      const { fd } = yield* openFile(lab);
+      yield* before(lab, fd);
+      yield* lab.process.fsync(fd);
+      return { fd };
+    },
+    tasks: {
+      write: writeAndSync,
+      commit: (lab) => lab.commit(),
+    },
+    crash: true,
+  });
+}
+
 export const JOURNAL_SCENARIOS: readonly Scenario[] = [
   scenario({
     name: "bugs/freed-metadata-block",
@@ -105,39 +125,8 @@ export const JOURNAL_SCENARIOS: readonly Scenario[] = [
     },
     crash: true,
   }),
-  scenario({
-    name: "bugs/new-blocks-and-commit",
-    description: "a file gets blocks that were another's, while somebody else commits",
-    world: SMALL,
-    setup: leaveStaleBytes,
-    *prepare(lab) {
-      const { fd } = yield* openFile(lab);
-      yield* lab.process.fsync(fd);
-      return { fd };
-    },
-    tasks: {
-      write: writeAndSync,
-      commit: (lab) => lab.commit(),
-    },
-    crash: true,
-  }),
-  scenario({
-    name: "bugs/preallocated-and-commit",
-    description: "a file with preallocated blocks, which were another's, is written to, while somebody else commits",
-    world: SMALL,
-    setup: leaveStaleBytes,
-    *prepare(lab) {
-      const { fd } = yield* openFile(lab);
-      yield* lab.process.fallocate(fd, 0, 0, BLOCK);
-      yield* lab.process.fsync(fd);
-      return { fd };
-    },
-    tasks: {
-      write: writeAndSync,
-      commit: (lab) => lab.commit(),
-    },
-    crash: true,
-  }),
+  overStaleBlocks("bugs/new-blocks-and-commit", "a file gets blocks that were another's, while somebody else commits", function* () {}),
+  overStaleBlocks("bugs/preallocated-and-commit", "a file with preallocated blocks, which were another's, is written to, while somebody else commits", ({ process }, fd) => process.fallocate(fd, 0, 0, BLOCK)),
   scenario({
     name: "bugs/unlink-open",
     description: "a file loses its name while it is open, and that is committed",

@@ -1,7 +1,7 @@
 /** Everything that may be wrong from outside, one thing at a time: the first request fails, the second, and so on until there are no more; likewise with space and memory. Each with a few interleavings. */
 import { alwaysFirst, Choices } from "../choices.js";
 import type { RunFault, RunResult } from "../run.js";
-import { Prng } from "../prng.js";
+import { Prng } from "../../lib/prng.js";
 import { Runner, type SearchResult, type SearchTask } from "./searcher.js";
 
 const PAGES_MAX = 8;

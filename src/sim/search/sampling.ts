@@ -4,7 +4,7 @@
  */
 import { Choices } from "../choices.js";
 import type { Turn } from "../driver.js";
-import { Prng } from "../prng.js";
+import { Prng } from "../../lib/prng.js";
 import { runScenario } from "../run.js";
 import { Runner, type SearchResult, type SearchTask } from "./searcher.js";
 

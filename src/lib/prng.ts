@@ -1,10 +1,9 @@
-/** Random numbers that repeat: xorshift32. */
+/** Random numbers that repeat: xorshift32, by seed. */
 export class Prng {
   private state: number;
 
   constructor(seed: number) {
-    this.state = (Math.imul(seed + 1, 0x9e3779b1) ^ 0x5bd1e995) | 1;
-    for (let count = 0; count < 4; count++) this.next();
+    this.state = (seed * 0x9e3779b1) | 1;
   }
 
   next(): number {
@@ -17,5 +16,9 @@ export class Prng {
   /** 0 .. limit - 1. */
   below(limit: number): number {
     return this.next() % limit;
+  }
+
+  pick<T>(from: readonly T[]): T {
+    return from[this.below(from.length)]!;
   }
 }
