@@ -6,7 +6,7 @@ import { LeafDevice } from "../../src/block/leaf.js";
 import { FsError } from "../../src/lib/errno.js";
 import { runSync, Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const BLOCK = 1024;
 

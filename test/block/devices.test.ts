@@ -13,7 +13,7 @@ import { runAsync, runSync, Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
 import { fixtureImage, fixtureTree } from "../support/fixtures.js";
 import { attempt, canMount, notTestedHere, run, temporaryFolder } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { ourTree, treeDifferences } from "../support/tree.js";
 
 const SIZE_BYTES = 64 * 1024 + 512;

@@ -21,7 +21,9 @@ test("the example of docs/lab.md, with its planted bug", async () => {
   expect(status).toBe(1);
   expect(stdout).toContain("the power fails");
   const replay = /^ext4 lab replay '(mine\/append:unflushed:.*)'$/m.exec(stdout)![1]!;
-  expect(await ext4("lab", "replay", "--file", file, replay)).toMatchObject({ status: 1, stdout: expect.stringContaining("FAILURE: durability") as string });
+  // Which of the two it is hangs on what the cut left of the record: the commit block vouches for another's bytes, or for none.
+  const failure = /FAILURE: (?:durability|corruption): .*/.exec(stdout)![0];
+  expect(await ext4("lab", "replay", "--file", file, replay)).toMatchObject({ status: 1, stdout: expect.stringContaining(failure) as string });
   expect(await ext4("lab", "replay", replay)).toMatchObject({ status: 2, stderr: expect.stringContaining("no scenario is called 'mine/append'") as string });
 });
 

@@ -8,7 +8,7 @@ import { describe, expect, test } from "vitest";
 import { Ext4 } from "../../src/platform/node/index.js";
 import { below, Churn, type WorkFs } from "../support/churn.js";
 import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { linuxTree, ourTree, treeDifferences, type Node } from "../support/tree.js";
 
 interface Row { readonly name: string; readonly args: readonly string[]; readonly sizeMib?: number; readonly dataMode?: "journal" | "writeback" }

@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { ext4_super_block } from "../../src/format/superblock.js";
 import { Ext4, MemoryDevice } from "../../src/platform/node/index.js";
 import { FIXTURES, fixtureImage } from "../support/fixtures.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { contentsOf, exercise } from "./exercise.js";
 import { targetsIn } from "./fields.js";
 import type { Target } from "./targets.js";

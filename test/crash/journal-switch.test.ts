@@ -19,7 +19,7 @@ import { STRATEGIES } from "../../src/sim/strategies.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import { CrashDisk } from "../support/crash-disk.js";
 import { attempt, run, temporaryFolder } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { readFileSync } from "node:fs";
 
 const PAGES = 6;

@@ -9,7 +9,7 @@ import { Ext4, type Volume } from "../../src/platform/node/index.js";
 import { CrashDisk } from "../support/crash-disk.js";
 import { attempt, run, temporaryFolder } from "../support/host.js";
 import { MemoryDevice } from "../../src/block/memory.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { readFileSync } from "node:fs";
 import { History, snapshotOf, type Snapshot } from "./history.js";
 

@@ -11,7 +11,7 @@ import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import type { Process } from "../../src/vfs/process.js";
 import { Signal } from "../../src/vfs/signal.js";
 import { attempt, temporaryFolder } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { MappingModel, type ModelMapping } from "./mapping-model.js";
 import { MappingWorld, type MappingWorldOptions } from "./world.js";
 

@@ -11,7 +11,7 @@ import { PmemDevice } from "../../src/nvdimm/pmem.js";
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../../src/vfs/inode.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import { attempt, temporaryFolder } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { MappingWorld } from "./world.js";
 
 const PAGE = 4096;

@@ -10,7 +10,7 @@ import type { Task } from "../../src/sched/task.js";
 import { S_IFDIR, S_IFREG } from "../../src/vfs/inode.js";
 import { AllocationWorld, differences } from "../support/allocation-world.js";
 import { attempt } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const KINDS: Record<string, readonly [args: readonly string[], size: string]> = {
   "4 KiB blocks, as mke2fs makes them": [["-g", "4096"], "96M"],

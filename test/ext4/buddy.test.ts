@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import { Buddy, ceilLog2, floorLog2 } from "../../src/ext4/buddy.js";
 import { fillBits, setBit, testBit } from "../../src/lib/bitmap.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 type Random = (below: number) => number;
 

@@ -18,7 +18,7 @@ import { S_IFDIR, S_IFREG } from "../../src/vfs/inode.js";
 import { DirModel } from "../support/dir-model.js";
 import { DirWorld, type DirWorldOptions } from "../support/dir-world.js";
 import { attempt, canMount, notTestedHere, run, withMount } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const bytesOf = (name: string): Uint8Array => new Uint8Array(Buffer.from(name, "latin1"));
 

@@ -3,7 +3,7 @@ import { describe, expect, test } from "vitest";
 import { listOrphans, orphanAdd, orphanDel, rememberOrphans } from "../../src/ext4/orphan.js";
 import { AllocationWorld, makeImage } from "../support/allocation-world.js";
 import { attempt, run } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 /** An image with so many files. Returns their inodes. */
 function imageWithFiles(args: readonly string[], count: number): { image: string; inodes: number[] } {

@@ -4,7 +4,7 @@ import type { BlockRun } from "../../src/ext4/mballoc.js";
 import type { Ext4Inode } from "../../src/ext4/inode.js";
 import { S_IFDIR, S_IFREG } from "../../src/vfs/inode.js";
 import { AllocationWorld } from "../support/allocation-world.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 /** A file that is appended to, as writeback does it. */
 class File {

@@ -11,7 +11,7 @@ import { ext4_xattr_header } from "../../src/format/xattr.js";
 import { Handle } from "../../src/jbd2/handle.js";
 import type { Task } from "../../src/sched/task.js";
 import { attempt, canMount, notTestedHere, run, withMount } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { XattrWorld } from "../support/xattr-world.js";
 
 /** Linux reserves so many credits for values in other inodes that the smallest log has no room for them, and says ENOSPC. */

@@ -4,7 +4,7 @@ import { recLenFromDisk, recLenToDisk } from "../../src/format/dir-entry.js";
 import { decodeDevice, decodeTime, encodeDevice, encodeTime, ext4_inode, inodeUid } from "../../src/format/inode.js";
 import { setSuperblockTime, superblockTime } from "../../src/format/superblock.js";
 import { viewOf } from "../../src/lib/view.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 describe("times", () => {
   // Documentation/filesystems/ext4/inodes.rst: the epoch bits, the sign of the 32-bit seconds, and what they mean together.

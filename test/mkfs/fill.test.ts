@@ -12,7 +12,7 @@ import type { MkfsOptions } from "../../src/mkfs/options.js";
 import { Ext4, FileDevice, FsError, MemoryDevice, runSync, type Volume } from "../../src/platform/node/index.js";
 import { S_IFBLK, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from "../../src/vfs/inode.js";
 import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { linuxTree, ourTree, treeDifferences, type Node, type Tree } from "../support/tree.js";
 import { parse } from "./beside.js";
 import { directory, file, FIXED, makeFilled, MemoryNode, MemoryTree } from "./memory-tree.js";

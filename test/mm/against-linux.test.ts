@@ -14,7 +14,7 @@ import type { Task } from "../../src/sched/task.js";
 import { Signal } from "../../src/vfs/signal.js";
 import { MappingWorld } from "../dax/world.js";
 import { canMount, hasCommand, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const PAGE = 4096;
 const ARENA = 2 ** 28;

@@ -10,7 +10,7 @@ import { LINE_BYTES } from "../../src/nvdimm/persistence.js";
 import { runSync, Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
 import { WaitQueue } from "../../src/sched/wait-queue.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { atOnce, forEachChoice, newTable, openTable, PowerCut, readSector, SMALL_BYTES, UndoableStore, UUID, versionOf, writeVersion } from "./btt-world.js";
 
 /** Longer campaigns: EXT4_STEPS=200 EXT4_STATES=60 npx vitest run test/nvdimm/btt-crash.test.ts */

@@ -16,7 +16,7 @@ import { PmemDevice } from "../../src/nvdimm/pmem.js";
 import { runSync, Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
 import { WaitQueue } from "../../src/sched/wait-queue.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import { MIB, newTable, openTable, readSector, sectorOf, SMALL_BYTES, UUID, versionOf, writeVersion } from "./btt-world.js";
 
 interface Failure { readonly code?: string; readonly kind?: string; readonly where?: { readonly field?: string | undefined } }

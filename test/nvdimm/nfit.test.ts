@@ -7,7 +7,7 @@ import { NFIT_RANGE_TYPES } from "../../src/format/nfit.js";
 import { formatGuid } from "../../src/format/partition.js";
 import { danglingReferences, encodeNfit, guidBytes, nfitOfRegion, parseNfit, rangeTypeOf, type NfitStructure } from "../../src/nvdimm/nfit.js";
 import { hasCommand, notTestedHere, run, temporaryFolder } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 /** /sys/firmware/acpi/tables/NFIT of QEMU 7.2: -machine q35,nvdimm=on -m 512M,slots=2,maxmem=2G, one nvdimm of 18 MiB. */
 const QEMU = Uint8Array.from(Buffer.from(`

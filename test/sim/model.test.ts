@@ -10,7 +10,7 @@ import { FsError } from "../../src/lib/errno.js";
 import { LabWorld } from "../../src/sim/lab-world.js";
 import { O_CREAT, O_EXCL, O_RDWR } from "../../src/vfs/flags.js";
 import { RENAME_EXCHANGE, RENAME_NOREPLACE } from "../../src/vfs/inode.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const FILE = 12;
 const NEVER = Infinity;

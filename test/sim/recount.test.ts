@@ -21,7 +21,7 @@ import type { Inode } from "../../src/vfs/inode.js";
 import { Churn } from "../support/churn.js";
 import { FIXTURES, fixtureImage } from "../support/fixtures.js";
 import { run, temporaryFolder } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const scheduler = new Scheduler();
 

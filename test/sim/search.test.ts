@@ -18,7 +18,7 @@ import { lookAt } from "../../src/sim/image.js";
 import { tell } from "../../src/sim/report/story-teller.js";
 import { strategyNamed } from "../../src/sim/catalogue.js";
 import { MAP_SHARED, MS_SYNC, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const byte = (value: number, count = 1): Uint8Array => new Uint8Array(count).fill(value);
 

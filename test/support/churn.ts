@@ -4,7 +4,7 @@
  */
 import type * as NodeFs from "node:fs";
 import { Buffer } from "node:buffer";
-import type { Prng } from "./prng.js";
+import type { Prng } from "../../src/lib/prng.js";
 
 /** What the work needs of an fs; paths are absolute within it. */
 export type WorkFs = Pick<typeof NodeFs,

@@ -12,7 +12,7 @@ import { SUPERBLOCK_AT, SUPERBLOCK_BYTES } from "../../src/ext4/superblock.js";
 import { FsError } from "../../src/lib/errno.js";
 import type { Task } from "../../src/sched/task.js";
 import { without } from "../../src/sim/crash/medium.js";
-import type { Prng } from "./prng.js";
+import type { Prng } from "../../src/lib/prng.js";
 
 interface Write { readonly offsetBytes: number; readonly data: Uint8Array; readonly fua: boolean }
 /** A write, or a flush. */

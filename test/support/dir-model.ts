@@ -5,7 +5,7 @@ import { findEntry } from "../../src/ext4/namei.js";
 import type { WalkEntry } from "../../src/vfs/walk.js";
 import { S_IFREG } from "../../src/vfs/inode.js";
 import type { DirWorld } from "./dir-world.js";
-import type { Prng } from "./prng.js";
+import type { Prng } from "../../src/lib/prng.js";
 
 /** Names as map keys: one character per byte. */
 const keyOf = (name: Uint8Array): string => Buffer.from(name).toString("latin1");

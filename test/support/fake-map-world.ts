@@ -24,7 +24,7 @@ import { Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
 import type { FileExtent } from "../../src/vfs/inode.js";
 import { attempt, run, temporaryFolder } from "./host.js";
-import { Prng } from "./prng.js";
+import { Prng } from "../../src/lib/prng.js";
 
 const isSet = (bitmap: Uint8Array, index: number): boolean => (bitmap[index >>> 3]! & (1 << (index & 7))) !== 0;
 

@@ -7,7 +7,7 @@ import type { Process } from "../../src/vfs/process.js";
 import { FsError } from "../../src/lib/errno.js";
 import { makeImage } from "../support/allocation-world.js";
 import { attempt, canMount, hasCommand, mountImage, notTestedHere, run, temporaryFolder } from "../support/host.js";
-import { Prng } from "../support/prng.js";
+import { Prng } from "../../src/lib/prng.js";
 import type { Statx } from "../../src/vfs/stat.js";
 import { ProcessWorld, text } from "./world.js";
 
