@@ -1,10 +1,10 @@
 /** Processes through the package's door: what a program does that imports it. */
 import { describe, expect, test } from "vitest";
 import { Ext4, MemoryDevice, mman, PmemDevice, Signal, VmEvents, type Volume } from "../../src/platform/node/index.js";
-import { readFileSync } from "node:fs";
 import { makeImage } from "../support/allocation-world.js";
+import { readImage } from "../support/host.js";
 
-const image = (): Uint8Array => new Uint8Array(readFileSync(makeImage(["-b", "4096"], "32M")));
+const image = (): Uint8Array => readImage(makeImage(["-b", "4096"], "32M"));
 const DEVICES = { "page cache": () => new MemoryDevice(image()), "persistent memory": () => new PmemDevice(image()) };
 
 describe.each(Object.entries(DEVICES))("%s", (name, device) => {

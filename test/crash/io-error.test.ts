@@ -2,20 +2,19 @@
  * The Nth request fails, for every N, once and then for good. What is called ends in an error that a program may meet, never in an assertion; what was not finished is not half there: after
  * recovery e2fsck finds nothing.
  */
-import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, expect, test } from "vitest";
 import { Ext4, FsError } from "../../src/platform/node/index.js";
-import { CrashDisk } from "../support/crash-disk.js";
-import { attempt, run, temporaryFolder } from "../support/host.js";
+import { CrashDisk, PagedImage } from "../support/crash-disk.js";
+import { attempt, readImage, run, temporaryFolder, writeImage } from "../support/host.js";
 
 const folder = temporaryFolder();
 let runs = 0;
 
-function emptyImage(): Uint8Array {
+function emptyImage(): PagedImage {
   const image = join(folder, "empty.img");
   run("mke2fs", ["-q", "-F", "-t", "ext4", "-b", "1024", "-J", "size=1", "-N", "256", "-O", "^resize_inode,orphan_file", image, "6M"]);
-  return new Uint8Array(readFileSync(image));
+  return new PagedImage(readImage(image));
 }
 
 /** Some of everything; the volume's cache is small, so that it reads as well. */
@@ -57,11 +56,11 @@ test.each([["once", false], ["for good", true]] as const)("requests that fail %s
       expect(["EIO", "EROFS"], `request ${failAt}: ${(error as FsError).message}`).toContain((error as FsError).code);
     }
     const left = join(folder, "left.img");
-    writeFileSync(left, disk.bytes);
+    writeImage(left, disk.image.bytes);
     attempt("e2fsck", ["-fp", left]);
     const { status, stdout } = attempt("e2fsck", ["-fn", left]);
     expect(status, `request ${failAt}: ${stdout}`).toBe(0);
-    const recovered = Ext4.openSync(new CrashDisk(disk.bytes), { readOnly: false });
+    const recovered = Ext4.openSync(new CrashDisk(disk.image), { readOnly: false });
     recovered.readdirSync("/", { recursive: true });
     recovered.closeSync();
     runs++;

@@ -2,7 +2,6 @@
  * The switch between journaled data and not, of a file that is mapped, dirty and written to: the power fails between any two requests, or the Nth request fails, once or for good. Then the file is in
  * the old mode or the new one, with all its data, and e2fsck finds nothing. On persistent memory the same of the switch that rebuilds mappings, with lines of the caches lost.
  */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import type { BlockDevice } from "../../src/block/device.js";
@@ -17,10 +16,9 @@ import { PmemDevice } from "../../src/nvdimm/pmem.js";
 import { LabWorld } from "../../src/sim/lab-world.js";
 import { STRATEGIES } from "../../src/sim/strategies.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
-import { CrashDisk } from "../support/crash-disk.js";
-import { attempt, run, temporaryFolder } from "../support/host.js";
+import { CrashDisk, PagedImage } from "../support/crash-disk.js";
+import { attempt, readImage, run, temporaryFolder, writeImage } from "../support/host.js";
 import { Prng } from "../../src/lib/prng.js";
-import { readFileSync } from "node:fs";
 
 const PAGES = 6;
 const BYTES = PAGES * 4096;
@@ -31,10 +29,10 @@ const [OLD, STORED, WRITTEN] = [1, 2, 3] as const;
 const folder = temporaryFolder();
 const counts = { cuts: 0, errors: 0, retries: 0, fscks: 0 };
 
-const image = ((): Uint8Array => {
+const image = ((): PagedImage => {
   const path = join(folder, "empty.img");
   run("mke2fs", ["-q", "-F", "-t", "ext4", "-b", "4096", "-J", "size=4", "-N", "64", "-O", "^resize_inode", path, "12M"]);
-  return new Uint8Array(readFileSync(path));
+  return new PagedImage(readImage(path));
 })();
 
 /** A file of which everything is durable, in the mode that it is to leave. */
@@ -88,7 +86,7 @@ function problemWith({ isJournaled, bytes }: Found, toJournaled: boolean): strin
 
 function expectClean(bytes: Uint8Array, where: string): void {
   const path = join(folder, "left.img");
-  writeFileSync(path, bytes);
+  writeImage(path, bytes);
   attempt("e2fsck", ["-fp", path]);
   const { status, stdout } = attempt("e2fsck", ["-fn", path]);
   expect(status, `${where}\n${stdout}`).toBe(0);
@@ -108,8 +106,8 @@ describe.each([["to journaled data", true], ["from journaled data", false]] as c
       if (cut.eventCount < before) return;
       for (const state of [cut.all(), cut.none(), cut.some(prng)]) {
         const where = `cut after ${cut.eventCount - before} events`;
-        if (counts.cuts++ % E2FSCK_SHARE === 0) expectClean(state, where);
-        const found = look(new MemoryDevice(state.slice()));
+        if (counts.cuts++ % E2FSCK_SHARE === 0) expectClean(state.bytes, where);
+        const found = look(new CrashDisk(state));
         expect(problemWith(found, toJournaled), where).toBeUndefined();
         seen.add(found.isJournaled);
       }
@@ -135,8 +133,8 @@ describe.each([["to journaled data", true], ["from journaled data", false]] as c
       if (code === undefined && disk.requestCount <= disk.failAt) break; // all of the switch went by
       counts.errors++;
       const where = `request ${request}, ${code}`;
-      if (request % E2FSCK_SHARE === 0) expectClean(disk.bytes, where);
-      expect(problemWith(look(new MemoryDevice(disk.bytes.slice())), toJournaled), where).toBeUndefined();
+      if (request % E2FSCK_SHARE === 0) expectClean(disk.image.bytes, where);
+      expect(problemWith(look(new CrashDisk(disk.image)), toJournaled), where).toBeUndefined();
       if (code === undefined || world.fs.journal.abortError !== undefined) continue;
       // It stopped on the way, the mode is as it was, and the next try succeeds.
       const isJournaled = (): boolean => (world.run(world.process.getflags("/file")) & EXT4_JOURNAL_DATA_FL) !== 0;
@@ -182,7 +180,7 @@ test.each([["as it is", {}, true], ["with a switch that leaves the log alone", F
     }
   }
   world.run(process.fsync(other));
-  const after = new LabWorld({ device: new MemoryDevice(disk.bytes.slice()) }); // no unmount: the log is recovered
+  const after = new LabWorld({ device: new CrashDisk(disk.image) }); // no unmount: the log is recovered
   after.mount({});
   const found = new Uint8Array(after.run(after.process.stat("/other")).stx_size);
   after.run(after.process.pread(after.run(after.process.open("/other", O_RDWR)), found, 0));
@@ -195,7 +193,7 @@ describe.each([["to journaled data", true], ["from journaled data", false]] as c
     const prng = new Prng(11);
     const states: Uint8Array[] = [];
     let isOn = false;
-    const device = new PmemDevice(image.slice(), {
+    const device = new PmemDevice(image.bytes, {
       persistence: "adr",
       onEvent: () => {
         if (!isOn) return;
@@ -212,7 +210,7 @@ describe.each([["to journaled data", true], ["from journaled data", false]] as c
     expect(states.length).toBeGreaterThan(10);
     states.forEach((state, index) => {
       const where = `state ${index} of ${states.length}`;
-      if (index % E2FSCK_SHARE === 0) expectClean(state.slice(), where);
+      if (index % E2FSCK_SHARE === 0) expectClean(state, where);
       expect(problemWith(look(new MemoryDevice(state)), toJournaled), where).toBeUndefined();
     });
     counts.cuts += states.length;

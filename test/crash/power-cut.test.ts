@@ -2,15 +2,14 @@
  * The power fails, at every moment: between any two requests, with all, none, or some of what was not flushed, torn at sectors. Then we recover the image, and e2fsck recovers a copy: it is
  * clean, everything that was synced is there, and the tree is the one that stood after some operation: each is whole or absent. `npm run campaign:crash` tries many more states.
  */
-import { mkdirSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, describe, expect, test } from "vitest";
 import { Ext4, type Volume } from "../../src/platform/node/index.js";
-import { CrashDisk } from "../support/crash-disk.js";
-import { attempt, run, temporaryFolder } from "../support/host.js";
+import { CrashDisk, PagedImage } from "../support/crash-disk.js";
+import { attempt, readImage, run, temporaryFolder, writeImage } from "../support/host.js";
 import { MemoryDevice } from "../../src/block/memory.js";
 import { Prng } from "../../src/lib/prng.js";
-import { readFileSync } from "node:fs";
 import { History, snapshotOf, type Snapshot } from "./history.js";
 
 const STATES_PER_CUT = Number(process.env["EXT4_STATES"] ?? 1);
@@ -32,7 +31,7 @@ function emptyImage(args: readonly string[]): Uint8Array {
   const image = join(folder, "empty.img");
   rmSync(image, { force: true });
   run("mke2fs", ["-q", "-F", ...args, "-J", "size=1", "-N", "256", "-O", "^resize_inode", "-E", "lazy_itable_init=0", image, "6M"]);
-  return new Uint8Array(readFileSync(image));
+  return readImage(image);
 }
 
 /** What can happen to a few files, with syncs in between. */
@@ -79,7 +78,7 @@ function work(volume: Volume, history: History, disk: CrashDisk, prng: Prng, ste
   }
 }
 
-function recovered(state: Uint8Array): { snapshot: Snapshot; disk: CrashDisk } {
+function recovered(state: PagedImage): { snapshot: Snapshot; disk: CrashDisk } {
   const disk = new CrashDisk(state);
   const volume = Ext4.openSync(disk, { readOnly: false });
   const snapshot = snapshotOf(volume);
@@ -88,10 +87,10 @@ function recovered(state: Uint8Array): { snapshot: Snapshot; disk: CrashDisk } {
 }
 
 /** e2fsck recovers a copy of what the cut left, and looks at what we made of it. */
-function expectClean(bytes: Uint8Array, name: string, recovers: boolean): void {
+function expectClean(found: PagedImage, name: string, recovers: boolean): void {
   mkdirSync(folder, { recursive: true });
   const image = join(folder, name);
-  writeFileSync(image, bytes);
+  writeImage(image, found.bytes);
   if (recovers) attempt("e2fsck", ["-fp", image]);
   const { status, stdout } = attempt("e2fsck", ["-fn", image]);
   expect(status, stdout).toBe(0);
@@ -100,13 +99,13 @@ function expectClean(bytes: Uint8Array, name: string, recovers: boolean): void {
 
 describe.each(SETUPS)("%s", (_name, args, dataMode) => {
   test("a cut at every moment", { timeout: 3_600_000 }, () => {
-    const disk = new CrashDisk(emptyImage(args));
+    const disk = new CrashDisk(new PagedImage(emptyImage(args)));
     const history = new History();
     const prng = new Prng(Number(process.env["EXT4_SEED"] ?? 7));
     const volume = Ext4.openSync(disk, { readOnly: false, dataMode, clock: { now: () => ({ sec: 1_700_000_000, nsec: 0 }) } });
     work(volume, history, disk, prng, Number(process.env["EXT4_STEPS"] ?? 14));
     volume.closeSync();
-    expectClean(disk.bytes, "whole.img", false);
+    expectClean(disk.image, "whole.img", false);
     const cutPrng = new Prng(99);
     disk.forEachCut((cut) => {
       counts.cuts++;
@@ -118,9 +117,9 @@ describe.each(SETUPS)("%s", (_name, args, dataMode) => {
         const problem = history.problemWith(snapshot, cut.eventCount);
         expect(problem, where).toBeUndefined();
         if (counts.states++ % E2FSCK_SHARE === 0) {
-          expectClean(after.bytes, "ours.img", false);
+          expectClean(after.image, "ours.img", false);
           expectClean(state, "theirs.img", true);
-          checkCutRecovery(state, after, snapshot, cutPrng);
+          checkCutRecovery(after, snapshot, cutPrng);
         }
       }
     });
@@ -128,8 +127,7 @@ describe.each(SETUPS)("%s", (_name, args, dataMode) => {
 });
 
 /** The power fails again while we recover: another recovery comes to the same end. */
-function checkCutRecovery(state: Uint8Array, first: CrashDisk, expected: Snapshot, prng: Prng): void {
-  void state;
+function checkCutRecovery(first: CrashDisk, expected: Snapshot, prng: Prng): void {
   const at = prng.below(first.events.length + 1);
   first.forEachCut((cut) => {
     if (cut.eventCount !== at) return;

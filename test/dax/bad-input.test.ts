@@ -2,7 +2,6 @@
  * What goes wrong under a mapping: no space, bad memory, damaged maps, a journal that was aborted, a device that fails, pages that somebody holds; and what a fault costs in handles. Each ends in the
  * signal or error that Linux gives, nothing is lost, and where the cause goes the same access works. Calls of mmap and its like are held against a real Linux in test/mm; here is what only DAX has.
  */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Bio } from "../../src/block/device.js";
@@ -16,7 +15,7 @@ import type { Task } from "../../src/sched/task.js";
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../../src/vfs/inode.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import { BUS_ADRERR, BUS_MCEERR_AR, Signal, SIGBUS } from "../../src/vfs/signal.js";
-import { attempt, temporaryFolder } from "../support/host.js";
+import { attempt, temporaryFolder, writeImage } from "../support/host.js";
 import { MappingWorld, type MappingWorldOptions } from "./world.js";
 
 const PAGE = 4096;
@@ -85,7 +84,7 @@ class World extends MappingWorld {
   unmountAndCheck(): void {
     this.unmount();
     const image = join(temporaryFolder(), "disk.img");
-    writeFileSync(image, this.image);
+    writeImage(image, this.image);
     const { status, stdout } = attempt("e2fsck", ["-fn", image]);
     expect(status, stdout).toBe(0);
   }

@@ -2,7 +2,6 @@
  * An fsx for mappings: random loads and stores through shared and private mappings of several processes, reads, writes, truncates, holes, zeroed, collapsed and inserted ranges, syncs and forks, on
  * persistent memory and through the page cache, against a model of plain bytes. At the end the file is read anew after a remount, and e2fsck finds nothing.
  */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { MAP_PRIVATE, MAP_SHARED, MADV_DONTNEED, MS_SYNC, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
@@ -10,7 +9,7 @@ import { FALLOC_FL_COLLAPSE_RANGE, FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, 
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import type { Process } from "../../src/vfs/process.js";
 import { Signal } from "../../src/vfs/signal.js";
-import { attempt, temporaryFolder } from "../support/host.js";
+import { attempt, temporaryFolder, writeImage } from "../support/host.js";
 import { Prng } from "../../src/lib/prng.js";
 import { MappingModel, type ModelMapping } from "./mapping-model.js";
 import { MappingWorld, type MappingWorldOptions } from "./world.js";
@@ -266,7 +265,7 @@ class Fsx {
     const { world } = this;
     world.unmount();
     const image = join(temporaryFolder(), "disk.img");
-    writeFileSync(image, world.image);
+    writeImage(image, world.image);
     const { status, stdout } = attempt("e2fsck", ["-fn", image]);
     expect(status, stdout).toBe(0);
     world.mount();

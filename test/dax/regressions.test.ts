@@ -16,8 +16,7 @@ import { FALLOC_FL_INSERT_RANGE, FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } fro
 import { O_CREAT, O_DIRECT, O_RDWR } from "../../src/vfs/flags.js";
 import { Signal } from "../../src/vfs/signal.js";
 import { makeImage } from "../support/allocation-world.js";
-import { attempt, temporaryFolder } from "../support/host.js";
-import { readFileSync } from "node:fs";
+import { attempt, readImage, temporaryFolder, writeImage } from "../support/host.js";
 import { MappingWorld, type MappingWorldOptions } from "./world.js";
 
 const PAGE = 4096;
@@ -75,7 +74,7 @@ class World extends MappingWorld {
   unmountAndCheck(): void {
     this.unmount();
     const image = join(temporaryFolder(), "disk.img");
-    writeFileSync(image, this.image);
+    writeImage(image, this.image);
     const { status, stdout } = attempt("e2fsck", ["-fn", image]);
     expect(status, stdout).toBe(0);
   }
@@ -207,7 +206,7 @@ test("what was stored through a mapping of persistent memory is durable after a 
 });
 
 async function gated(options: Partial<MappingWorldOptions>): Promise<{ world: World; device: GatedDevice }> {
-  const device = new GatedDevice(new Uint8Array(readFileSync(makeImage(options.mke2fs ?? ["-b", "4096"], "32M"))));
+  const device = new GatedDevice(readImage(makeImage(options.mke2fs ?? ["-b", "4096"], "32M")));
   return { world: new World({ ...options, device }), device };
 }
 

@@ -8,7 +8,7 @@ import { expect, test } from "vitest";
 import { Ext4, PmemDevice, type FileMapping, type OpenOptions, type Volume } from "../../src/platform/node/index.js";
 import { mapFile } from "../../src/platform/node/map-file.js";
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../../src/vfs/inode.js";
-import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
+import { attempt, canMount, notTestedHere, readImage, run, temporaryFolder, withMount, writeImage } from "../support/host.js";
 
 const PAGE = 4096;
 const MIB = 2 ** 20;
@@ -37,14 +37,14 @@ const expectClean = (image: string): void => {
 
 /** A volume in persistent memory, and the memory. */
 function inMemory(options: OpenOptions = {}, size = "32M"): { volume: Volume; pmem: PmemDevice } {
-  const pmem = new PmemDevice(new Uint8Array(readFileSync(makeImage(size))), { persistence: "adr" });
+  const pmem = new PmemDevice(readImage(makeImage(size)), { persistence: "adr" });
   return { volume: Ext4.openSync(pmem, { readOnly: false, dax: "always", ...options }), pmem };
 }
 
 function checkAndClose({ volume, pmem }: ReturnType<typeof inMemory>): void {
   volume.closeSync();
   const image = join(temporaryFolder(), "disk.img");
-  writeFileSync(image, pmem.bytes);
+  writeImage(image, pmem.bytes);
   expectClean(image);
 }
 

@@ -1,5 +1,4 @@
 /** Processes on a filesystem in persistent memory or in plain memory. */
-import { readFileSync } from "node:fs";
 import { MemoryDevice } from "../../src/block/memory.js";
 import type { BlockDevice } from "../../src/block/device.js";
 import { mountExt4 } from "../../src/ext4/mount.js";
@@ -13,6 +12,7 @@ import type { Task } from "../../src/sched/task.js";
 import { Kernel } from "../../src/vfs/kernel.js";
 import type { Process } from "../../src/vfs/process.js";
 import { makeImage } from "../support/allocation-world.js";
+import { readImage } from "../support/host.js";
 
 export interface MappingWorldOptions {
   /** A device of its own with a new filesystem, or one that has one. */
@@ -35,7 +35,7 @@ export class MappingWorld {
 
   constructor(private readonly options: MappingWorldOptions) {
     const { device } = options;
-    this.image = typeof device !== "string" ? device.bytes : new Uint8Array(readFileSync(makeImage(options.mke2fs ?? ["-b", "4096"], options.size ?? "64M")));
+    this.image = typeof device !== "string" ? device.bytes : readImage(makeImage(options.mke2fs ?? ["-b", "4096"], options.size ?? "64M"));
     this.device = typeof device !== "string" ? device : device === "pmem" ? new PmemDevice(this.image, options.pmem) : new MemoryDevice(this.image);
     this.mount();
   }

@@ -1,7 +1,7 @@
 /** Images for scenarios, made as the recorder makes them. The one that most start from is made once. */
-import { closeSync, ftruncateSync, openSync, readFileSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { attempt, run, temporaryFolder } from "../support/host.js";
+import { attempt, readImage, run, temporaryFolder } from "../support/host.js";
 import type { ScenarioHeader } from "./traces.js";
 
 /** A stride of 512 puts extents of 2 MiB on boundaries of 2 MiB, without which nothing can be mapped so. */
@@ -29,7 +29,7 @@ function runMke2fs(size: string, mkfs: readonly string[], tune2fs: readonly stri
   const env = { ...process.env, E2FSPROGS_FAKE_TIME: "1577836800", SOURCE_DATE_EPOCH: "1577836800" };
   run("mke2fs", ["-q", "-F", "-t", "ext4", "-U", "6f646178-0000-4000-8000-000000000001", ...args, path], { env });
   if (tune2fs.length > 0) run("tune2fs", [...tune2fs, path], { env });
-  return new Uint8Array(readFileSync(path));
+  return readImage(path);
 }
 
 /** The image with an empty file that is stored in its inode. */
@@ -38,7 +38,7 @@ export function withInlineFile(image: Uint8Array, name: string): Uint8Array {
   writeFileSync(empty, "", { mode: 0o644 });
   return withImageFile(image, (path) => {
     run("debugfs", ["-w", "-R", `write ${empty} ${name}`, path]);
-    return new Uint8Array(readFileSync(path));
+    return readImage(path);
   });
 }
 

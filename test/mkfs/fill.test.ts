@@ -11,7 +11,7 @@ import { planMkfs } from "../../src/mkfs/mkfs.js";
 import type { MkfsOptions } from "../../src/mkfs/options.js";
 import { Ext4, FileDevice, FsError, MemoryDevice, runSync, type Volume } from "../../src/platform/node/index.js";
 import { S_IFBLK, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, S_IFSOCK } from "../../src/vfs/inode.js";
-import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount } from "../support/host.js";
+import { attempt, canMount, notTestedHere, run, temporaryFolder, withMount, writeImage } from "../support/host.js";
 import { Prng } from "../../src/lib/prng.js";
 import { linuxTree, ourTree, treeDifferences, type Node, type Tree } from "../support/tree.js";
 import { parse } from "./beside.js";
@@ -26,7 +26,7 @@ const INLINE_BYTES_MAX = 1024;
 /** @param image a file, or bytes of one. */
 function checkImage(image: string | Uint8Array): void {
   const path = typeof image === "string" ? image : join(folder, "checked.img");
-  if (typeof image !== "string") writeFileSync(path, image);
+  if (typeof image !== "string") writeImage(path, image);
   if (!hasFsck) return;
   const { status, stdout } = attempt("e2fsck", ["-fn", path]);
   expect(status, stdout).toBe(0);

@@ -1,10 +1,10 @@
 /** The ready scenarios for the engine itself: nothing is found in any, and the numbers of schedules and crash states are printed. e2fsck sees a share of the images. EXT4_RUNS makes it a longer search. */
-import { rmSync, writeFileSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { ALL_SCENARIOS } from "../../src/sim/catalogue.js";
 import { DEFAULT_BUDGET, describeVerdict, explore } from "../../src/sim/explore.js";
-import { attempt, temporaryFolder } from "../support/host.js";
+import { attempt, temporaryFolder, writeImage } from "../support/host.js";
 
 const RUNS = Number(process.env["EXT4_RUNS"] ?? 40);
 /** A run with power cuts has some hundred states, each of which is recovered and judged. */
@@ -19,7 +19,7 @@ let fsckCount = 0;
 function fsck(image: Uint8Array): string | undefined {
   if (imageCount++ % FSCK_SHARE !== 0) return undefined;
   const path = join(folder, "lab.img");
-  writeFileSync(path, image);
+  writeImage(path, image);
   const { status, stdout } = attempt("e2fsck", ["-fn", path]);
   rmSync(path);
   fsckCount++;

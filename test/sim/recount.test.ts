@@ -20,7 +20,7 @@ import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import type { Inode } from "../../src/vfs/inode.js";
 import { Churn } from "../support/churn.js";
 import { FIXTURES, fixtureImage } from "../support/fixtures.js";
-import { run, temporaryFolder } from "../support/host.js";
+import { readImage, run, temporaryFolder } from "../support/host.js";
 import { Prng } from "../../src/lib/prng.js";
 
 const scheduler = new Scheduler();
@@ -47,7 +47,7 @@ describe("nothing is wrong", () => {
   test.each(KINDS)("as mke2fs made it, and while the engine works on it: %s", (args, sizeMib = 16) => {
     const image = join(temporaryFolder(), "disk.img");
     run("mke2fs", ["-q", "-F", ...args.split(" "), image, `${sizeMib}M`]);
-    const bytes = new Uint8Array(readFileSync(image));
+    const bytes = readImage(image);
     expect(problemsOf(mount(bytes, true))).toEqual([]);
     const volume = Opener.openSync(new MemoryDevice(bytes), { readOnly: false });
     const churn = new Churn(volume as never, new Prng(7));
@@ -183,7 +183,7 @@ function judge(planted: readonly Planted[]): Map<string, Verdict> {
   const script = "for at in $(seq 0 $1); do debugfs -w -f $at.commands $at.img >$at.log 2>&1; e2fsck -fn $at.img >>$at.log 2>&1; echo $?; done";
   const codes = run("sh", ["-c", script, "sh", String(planted.length - 1)], { cwd: folder }).trim().split("\n");
   return new Map(planted.map(({ name }, index) => {
-    const problems = problemsOf(mount(new Uint8Array(readFileSync(join(folder, `${index}.img`))), true));
+    const problems = problemsOf(mount(readImage(join(folder, `${index}.img`)), true));
     return [name, { problems, isComplaining: (Number(codes[index]) & UNCORRECTED) !== 0 }];
   }));
 }

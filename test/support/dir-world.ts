@@ -1,5 +1,4 @@
 /** One directory, /d, of a filesystem in memory, changed by the directory code alone: its names lead to a few files, whose link counts are put right before e2fsck looks. */
-import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect } from "vitest";
 import { MemoryDevice } from "../../src/block/memory.js";
@@ -13,7 +12,7 @@ import { FsError } from "../../src/lib/errno.js";
 import { Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
 import { listDirectory, type WalkEntry } from "../../src/vfs/walk.js";
-import { attempt, run, temporaryFolder } from "./host.js";
+import { attempt, readImage, run, temporaryFolder, writeImage } from "./host.js";
 
 /** What names lead to: /f0 and so on. */
 const FILES = 4;
@@ -43,7 +42,7 @@ export class DirWorld {
   constructor(args: readonly string[], private readonly options: DirWorldOptions = {}) {
     this.blocksLeft = options.blocksMax ?? Infinity;
     if (options.image === undefined) this.make(args);
-    this.device = new MemoryDevice(new Uint8Array(readFileSync(options.image ?? this.image)));
+    this.device = new MemoryDevice(readImage(options.image ?? this.image));
     this.mount();
   }
 
@@ -121,7 +120,7 @@ export class DirWorld {
   reread(): void {
     this.countLinks();
     this.run(unmountExt4(this.fs));
-    writeFileSync(this.image, this.device.bytes);
+    writeImage(this.image, this.device.bytes);
     this.mount();
   }
 

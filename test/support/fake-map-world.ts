@@ -2,7 +2,6 @@
  * One file of a real image, changed by the map code alone: a real buffer cache and real handles over an image in memory, and an allocator that hands out blocks from a plain set and knows what
  * is whose. The filesystem's bitmaps do not learn of it, so what e2fsck says of those is left out; what it says of inodes is not.
  */
-import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MemoryDevice } from "../../src/block/memory.js";
 import { blockBitmap } from "../../src/ext4/bitmaps.js";
@@ -23,7 +22,7 @@ import { assert, FsError } from "../../src/lib/errno.js";
 import { Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
 import type { FileExtent } from "../../src/vfs/inode.js";
-import { attempt, run, temporaryFolder } from "./host.js";
+import { attempt, readImage, run, temporaryFolder, writeImage } from "./host.js";
 import { Prng } from "../../src/lib/prng.js";
 
 const isSet = (bitmap: Uint8Array, index: number): boolean => (bitmap[index >>> 3]! & (1 << (index & 7))) !== 0;
@@ -162,7 +161,7 @@ export class MapWorld {
     run("mke2fs", ["-q", "-F", ...args, this.image, `${options.sizeMib ?? 16}M`]);
     run("debugfs", ["-w", "-R", "write /dev/null f", this.image]);
     this.prng = new Prng(options.seed ?? 1);
-    this.device = new MemoryDevice(new Uint8Array(readFileSync(this.image)));
+    this.device = new MemoryDevice(readImage(this.image));
     this.fs = this.run(mountExt4(this.device, { readOnly: true, bufferCacheBytes: options.cacheBytes }));
     this.allocator = new SetAllocator(this.fs, this.scheduler, this.prng, options.isScattered ?? false);
     this.journal = new SmallJournal(this.fs, options.transactionBlocksMax ?? 240);
@@ -238,7 +237,7 @@ export class MapWorld {
 
   save(): string {
     this.commit();
-    writeFileSync(this.image, this.device.bytes);
+    writeImage(this.image, this.device.bytes);
     return this.image;
   }
 

@@ -1,6 +1,6 @@
 /** What tests ask of the host: commands, temporary folders, loop mounts that are always undone. */
 import { execFileSync, spawnSync, type ExecFileSyncOptions } from "node:child_process";
-import { mkdtempSync, mkdirSync, rmSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, mkdtempSync, mkdirSync, openSync, readSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
@@ -13,6 +13,38 @@ export function run(command: string, args: readonly string[], options: ExecFileS
 export function attempt(command: string, args: readonly string[]): { status: number | null; stdout: string; stderr: string } {
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: "utf8", maxBuffer: 1 << 28, env: { ...process.env, LC_ALL: "C", TZ: "UTC" } });
   return { status, stdout, stderr };
+}
+
+const PIECE_BYTES = 1 << 16;
+const ZEROES = Buffer.alloc(PIECE_BYTES);
+
+/** A file's bytes, as `readFileSync` gives them; but where it is zero no memory is touched, which is most of a fresh image. */
+export function readImage(path: string): Uint8Array {
+  const fd = openSync(path, "r");
+  try {
+    const bytes = new Uint8Array(fstatSync(fd).size);
+    const piece = Buffer.alloc(PIECE_BYTES);
+    for (let at = 0, length: number; (length = readSync(fd, piece, 0, PIECE_BYTES, at)) > 0; at += length) {
+      if (length < PIECE_BYTES || !piece.equals(ZEROES)) bytes.set(piece.subarray(0, length), at);
+    }
+    return bytes;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+/** Makes a file of these bytes, with holes where they are zero. */
+export function writeImage(path: string, bytes: Uint8Array): void {
+  const fd = openSync(path, "w");
+  try {
+    ftruncateSync(fd, bytes.length);
+    for (let at = 0; at < bytes.length; at += PIECE_BYTES) {
+      const piece = bytes.subarray(at, at + PIECE_BYTES);
+      if (piece.length < PIECE_BYTES || !ZEROES.equals(piece)) writeSync(fd, piece, 0, piece.length, at);
+    }
+  } finally {
+    closeSync(fd);
+  }
 }
 
 const cleanups: (() => void)[] = [];

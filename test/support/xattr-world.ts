@@ -1,7 +1,6 @@
 /**
  * A real image, mounted for writing, whose inodes' attributes are changed by their own functions. Handles, allocators and maps are the real ones, so e2fsck may judge all of it.
  */
-import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MemoryDevice } from "../../src/block/memory.js";
 import type { Ext4Inode } from "../../src/ext4/inode.js";
@@ -15,7 +14,7 @@ import { FsError } from "../../src/lib/errno.js";
 import { ManualClock } from "../../src/sched/clock.js";
 import { Scheduler } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
-import { attempt, run, temporaryFolder } from "./host.js";
+import { attempt, readImage, run, temporaryFolder, writeImage } from "./host.js";
 
 const bytes = (text: string): Uint8Array => new Uint8Array(Buffer.from(text, "latin1"));
 
@@ -39,7 +38,7 @@ export class XattrWorld {
   }
 
   mount(): void {
-    this.memory = new Uint8Array(readFileSync(this.image));
+    this.memory = readImage(this.image);
     const device = new MemoryDevice(this.memory);
     const options = { readOnly: false, clock: new ManualClock(1_700_000_000, 1), ...this.options.mount };
     this.fs = this.run((function* () {
@@ -50,7 +49,7 @@ export class XattrWorld {
   /** Leaves the filesystem as it was found, in the file. */
   save(): void {
     this.run(unmountExt4(this.fs));
-    writeFileSync(this.image, this.memory);
+    writeImage(this.image, this.memory);
   }
 
   /** Saves, has e2fsck look, and mounts again. @returns what e2fsck complains of. */
@@ -63,7 +62,7 @@ export class XattrWorld {
 
   /** The image as it stands, mounted by itself, for reading. */
   reread(): Ext4 {
-    return this.run(mountExt4(new MemoryDevice(new Uint8Array(readFileSync(this.image)), { readOnly: true })));
+    return this.run(mountExt4(new MemoryDevice(readImage(this.image), { readOnly: true })));
   }
 
   run<T>(task: Task<T>): T {

@@ -1,5 +1,4 @@
 /** Freezing: who changes something waits until the thaw, who only reads does not; and what stands on the device meanwhile is whole. */
-import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
@@ -7,7 +6,7 @@ import { MS_SYNC } from "../../src/mm/constants.js";
 import type { Task } from "../../src/sched/task.js";
 import { O_CREAT, O_RDONLY, O_RDWR } from "../../src/vfs/flags.js";
 import type { Process } from "../../src/vfs/process.js";
-import { attempt, temporaryFolder } from "../support/host.js";
+import { attempt, temporaryFolder, writeImage } from "../support/host.js";
 import { ProcessWorld, text } from "./world.js";
 
 /** Drives calls side by side: `settled` names those that have ended. */
@@ -65,7 +64,7 @@ test("changes wait for the thaw, and reads do not", async () => {
   await calls.rest();
   expect(calls.settled.sort()).toEqual(["freeze: EBUSY: resource busy or locked", "fsync", "read", "stat"]);
   const image = join(temporaryFolder(), "frozen.img");
-  writeFileSync(image, world.device.bytes);
+  writeImage(image, world.device.bytes);
   expect(attempt("e2fsck", ["-fn", image]).status).toBe(0);
   calls.start("thaw", world.kernel.thaw());
   thaw();

@@ -1,12 +1,12 @@
 /** Random system calls, the same ones of a process here and of a process on Linux: each ends alike, and so does the tree. */
-import { copyFileSync, writeFileSync } from "node:fs";
+import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_RDWR, O_TMPFILE, O_TRUNC } from "../../src/vfs/flags.js";
 import type { Process } from "../../src/vfs/process.js";
 import { FsError } from "../../src/lib/errno.js";
 import { makeImage } from "../support/allocation-world.js";
-import { attempt, canMount, hasCommand, mountImage, notTestedHere, run, temporaryFolder } from "../support/host.js";
+import { attempt, canMount, hasCommand, mountImage, notTestedHere, run, temporaryFolder, writeImage } from "../support/host.js";
 import { Prng } from "../../src/lib/prng.js";
 import type { Statx } from "../../src/vfs/stat.js";
 import { ProcessWorld, text } from "./world.js";
@@ -152,7 +152,7 @@ test.runIf(isPossible).each(Array.from({ length: seeds }, (_, seed) => [0, 1000]
   });
   world.unmount();
   const left = join(temporaryFolder(), "ours.img");
-  writeFileSync(left, world.device.bytes);
+  writeImage(left, world.device.bytes);
   expect(attempt("e2fsck", ["-fn", left])).toMatchObject({ status: 0 });
 });
 

@@ -1,5 +1,4 @@
 /** Processes on a filesystem in memory, driven call by call; or several at a time, to see who waits for whom. */
-import { readFileSync } from "node:fs";
 import { MemoryDevice } from "../../src/block/memory.js";
 import { mountExt4 } from "../../src/ext4/mount.js";
 import { unmountExt4 } from "../../src/ext4/mount-writable.js";
@@ -14,6 +13,7 @@ import { O_CREAT, O_WRONLY } from "../../src/vfs/flags.js";
 import type { Credentials } from "../../src/vfs/permission.js";
 import type { Process } from "../../src/vfs/process.js";
 import { makeImage } from "../support/allocation-world.js";
+import { readImage } from "../support/host.js";
 
 export interface WorldOptions {
   readonly mke2fs?: readonly string[];
@@ -34,7 +34,7 @@ export class ProcessWorld {
   process!: Process;
 
   constructor({ mke2fs = ["-b", "4096"], size = "32M", image = makeImage(mke2fs, size), kernel = {}, flags = {} }: WorldOptions = {}) {
-    this.device = new MemoryDevice(new Uint8Array(readFileSync(image)));
+    this.device = new MemoryDevice(readImage(image));
     this.kernel = new Kernel(kernel);
     this.mount(false, flags);
   }
