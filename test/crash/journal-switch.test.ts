@@ -13,7 +13,7 @@ import type { Strategy } from "../../src/ext4/strategy.js";
 import type { Ext4MountOptions } from "../../src/ext4/super.js";
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
 import { PmemDevice } from "../../src/nvdimm/pmem.js";
-import { LabWorld } from "../../src/sim/lab-world.js";
+import { LabWorld } from "../support/lab-world.js";
 import { STRATEGIES } from "../../src/sim/strategies.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import { CrashDisk, PagedImage } from "../support/crash-disk.js";

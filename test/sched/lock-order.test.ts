@@ -4,7 +4,7 @@ import { runLockWorkload } from "../../src/cli/lab/workload.js";
 import { withFaultsLockedOut } from "../../src/ext4/journal-mode.js";
 import type { Ext4Inode } from "../../src/ext4/inode.js";
 import { writebackInode } from "../../src/ext4/writeback.js";
-import { LabWorld } from "../../src/sim/lab-world.js";
+import { LabWorld } from "../support/lab-world.js";
 import { declaredPath, I_DATA_SEM, I_RWSEM, INVALIDATE_LOCK, JBD2_HANDLE, LOCK_ORDER, LockClass, lockRanks, MMAP_LOCK, MMAP_LOCK_ALL, S_WRITEPAGES_RWSEM } from "../../src/sched/lock-classes.js";
 import { LockOrderError, observedOrder, PseudoLock, resetLockdep } from "../../src/sched/lockdep.js";
 import { RwSem } from "../../src/sched/locks.js";

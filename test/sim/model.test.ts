@@ -7,7 +7,7 @@ import { treeDifferences } from "../../src/sim/model/name-tree.js";
 import { searchOrders, TooManyOrdersError } from "../../src/sim/model/order.js";
 import { finalContentProblems, linearizabilityProblems } from "../../src/sim/model/registers.js";
 import { FsError } from "../../src/lib/errno.js";
-import { LabWorld } from "../../src/sim/lab-world.js";
+import { LabWorld } from "../support/lab-world.js";
 import { O_CREAT, O_EXCL, O_RDWR } from "../../src/vfs/flags.js";
 import { RENAME_EXCHANGE, RENAME_NOREPLACE } from "../../src/vfs/inode.js";
 import { Prng } from "../../src/lib/prng.js";

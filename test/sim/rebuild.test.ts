@@ -7,7 +7,7 @@ import { EXT4_JOURNAL_DATA_FL } from "../../src/format/inode.js";
 import type { FsError } from "../../src/lib/errno.js";
 import { MAP_SHARED, MAP_SHARED_VALIDATE, MAP_SYNC, MS_SYNC, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
 import type { Lab } from "../../src/sim/lab.js";
-import { LabWorld } from "../../src/sim/lab-world.js";
+import { LabWorld } from "../support/lab-world.js";
 import { scenario, type Scenario } from "../../src/sim/scenario.js";
 import { searchDepthFirst } from "../../src/sim/search/depth-first.js";
 import { searchBySampling } from "../../src/sim/search/sampling.js";

@@ -14,7 +14,7 @@ import { CorruptionError, UnsupportedFeatureError } from "../../src/format/corru
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
 import { Ext4 as Opener } from "../../src/platform/node/index.js";
 import { Scheduler } from "../../src/sched/scheduler.js";
-import { LabWorld } from "../../src/sim/lab-world.js";
+import { LabWorld } from "../support/lab-world.js";
 import { recount } from "../../src/sim/recount.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import type { Inode } from "../../src/vfs/inode.js";

@@ -2,10 +2,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
-import { LabWorld } from "../../src/sim/lab-world.js";
+import { LabWorld } from "../support/lab-world.js";
 import { KernelWarning } from "../../src/sim/warning.js";
 import { STRATEGIES, type StrategyName } from "../../src/sim/strategies.js";
-import { SCENARIOS, type ScenarioResult } from "../../src/sim/switch-scenarios.js";
+import { SCENARIOS, type ScenarioResult } from "./switch-scenarios.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import { Signal } from "../../src/vfs/signal.js";
 

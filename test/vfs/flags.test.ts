@@ -11,7 +11,7 @@ import { FsError } from "../../src/lib/errno.js";
 import type { Ext4Inode } from "../../src/ext4/inode.js";
 import type { Ext4MountOptions } from "../../src/ext4/super.js";
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
-import { LabWorld } from "../../src/sim/lab-world.js";
+import { LabWorld } from "../support/lab-world.js";
 import { Ext4 } from "../../src/platform/node/index.js";
 import { FS_XFLAG_APPEND, FS_XFLAG_DAX, FS_XFLAG_IMMUTABLE, FS_XFLAG_NOATIME, FS_XFLAG_NODUMP, FS_XFLAG_PROJINHERIT, FS_XFLAG_SYNC } from "../../src/vfs/fileattr.js";
 import { O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR } from "../../src/vfs/flags.js";

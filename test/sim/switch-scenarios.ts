@@ -2,14 +2,14 @@
  * What becomes of a file whose journaling mode or DAX flag changes while it is in use, under each strategy. A scenario ends in a word: a code (the change, or already the mount, was refused), "works"
  * (it took effect at once, and everybody reads what was written last), "deferred" (it took effect when the inode was next loaded), "corrupts" (somebody reads, or the device has, other bytes).
  */
-import { FsError } from "../lib/errno.js";
-import { EXT4_DAX_FL, EXT4_JOURNAL_DATA_FL } from "../format/inode.js";
-import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../mm/constants.js";
-import { O_CREAT, O_RDWR } from "../vfs/flags.js";
-import { Signal } from "../vfs/signal.js";
-import { STATX_ATTR_DAX } from "../vfs/stat.js";
-import { LabWorld } from "./lab-world.js";
-import { STRATEGIES, type StrategyName } from "./strategies.js";
+import { FsError } from "../../src/lib/errno.js";
+import { EXT4_DAX_FL, EXT4_JOURNAL_DATA_FL } from "../../src/format/inode.js";
+import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
+import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
+import { Signal } from "../../src/vfs/signal.js";
+import { STATX_ATTR_DAX } from "../../src/vfs/stat.js";
+import { LabWorld } from "../support/lab-world.js";
+import { STRATEGIES, type StrategyName } from "../../src/sim/strategies.js";
 
 const BYTES = 16 * 4096;
 const INLINE_BYTES = 20;
@@ -32,7 +32,7 @@ class Stage {
 
   constructor(private readonly strategy: StrategyName, private readonly mountOptions: { readonly dax: "always" | "inode"; readonly isInline?: boolean; readonly isJournaled?: boolean; readonly hasDaxFlag?: boolean }) {
     const { isInline, isJournaled, hasDaxFlag } = mountOptions;
-    const world = this.world = isInline === true ? new LabWorld({ features: "inline_data", files: { file: this.expected.slice(0, INLINE_BYTES) } }) : new LabWorld();
+    const world = this.world = new LabWorld(isInline === true ? { features: "inline_data", files: { file: this.expected.slice(0, INLINE_BYTES) } } : {});
     // As found: made by a mount that had no say in it.
     world.mount({ dax: "never", delalloc: false });
     const fd = world.run(world.process.open("/file", O_RDWR | O_CREAT));

@@ -1,12 +1,12 @@
-/** Files in memory, for mkfs to fill a filesystem with: small ones go into their inodes where the filesystem has the feature. */
-import { encode } from "../lib/utf8.js";
-import type { TreeNode, TreeSource } from "../mkfs/tree-source.js";
-import { S_IFDIR, S_IFREG } from "../vfs/inode.js";
+/** Small files in memory, for mkfs to fill a filesystem with: they go into their inodes where the filesystem has the feature. */
+import { encode } from "../../src/lib/utf8.js";
+import type { TreeNode, TreeSource } from "../../src/mkfs/tree-source.js";
+import { S_IFDIR, S_IFREG } from "../../src/vfs/inode.js";
 
 const TIME = { sec: 0, nsec: 0 };
 
 /** @param files names in the root, and what is in them: no more than fits an inode. */
-export function memoryTree(files: Readonly<Record<string, Uint8Array>>): TreeSource {
+export function inlineTree(files: Readonly<Record<string, Uint8Array>>): TreeSource {
   const node = (path: string, mode: number, data: Uint8Array): TreeNode => ({
     mode, uid: 0, gid: 0, linkCount: 1, sizeBytes: data.length, atime: TIME, mtime: TIME, rdev: { major: 0, minor: 0 }, path: encode(path),
     identity: () => path,
