@@ -21,8 +21,10 @@ export type FailureKind =
   | "corruption"
   /** Calls saw what no order of them explains. */
   | "linearizability"
-  /** The filesystem, counted again, is not what it says; or e2fsck finds something. */
+  /** The filesystem, counted again, is not what it says. */
   | "fsck"
+  /** It is, and yet e2fsck finds something. */
+  | "e2fsck"
   /** What the scenario itself knows to be true is not. */
   | "invariant"
   /** After a power cut something is lost, half done, or somebody else's. */

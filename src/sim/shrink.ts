@@ -6,13 +6,15 @@ import type { Strategy } from "../ext4/strategy.js";
 import { Choices } from "./choices.js";
 import { CrashMemory, type CrashBudget } from "./crash/cutter.js";
 import { forgetOthers } from "./explore.js";
-import { runScenario } from "./run.js";
+import { runScenario, type RunPlan } from "./run.js";
 import type { Scenario } from "./scenario.js";
 import { searchDepthFirst } from "./search/depth-first.js";
 import type { FoundFailure } from "./search/searcher.js";
 
 export interface ShrinkOptions {
   readonly crash: CrashBudget;
+  /** For a failure that e2fsck alone sees. */
+  readonly fsck?: RunPlan["fsck"];
   readonly isOver?: (() => boolean) | undefined;
   /** Called with each simpler run. */
   readonly onProgress?: ((found: FoundFailure) => void) | undefined;
@@ -28,10 +30,10 @@ export function shrink(scenario: Scenario, strategy: Partial<Strategy>, found: F
   return withFewerPreemptions(scenario, strategy, found, options) ?? withFewerChoices(scenario, strategy, found, options);
 }
 
-function withFewerPreemptions(scenario: Scenario, strategy: Partial<Strategy>, found: FoundFailure, { crash, isOver, onProgress }: ShrinkOptions): FoundFailure | undefined {
+function withFewerPreemptions(scenario: Scenario, strategy: Partial<Strategy>, found: FoundFailure, { crash, fsck, isOver, onProgress }: ShrinkOptions): FoundFailure | undefined {
   const { failure: { kind, cuts }, fault } = found;
   for (let preemptions = 0; preemptions <= PREEMPTIONS_MAX; preemptions++) {
-    const task = { scenario, strategy, runsMax: RUNS_MAX, crash: cuts === undefined ? undefined : crash, fault, isOver };
+    const task = { scenario, strategy, runsMax: RUNS_MAX, crash: cuts === undefined ? undefined : crash, fault, fsck, isOver };
     const simpler = searchDepthFirst(task, preemptions).found;
     if (simpler?.failure.kind !== kind) continue;
     onProgress?.(simpler);
@@ -40,13 +42,13 @@ function withFewerPreemptions(scenario: Scenario, strategy: Partial<Strategy>, f
   return undefined;
 }
 
-function withFewerChoices(scenario: Scenario, strategy: Partial<Strategy>, found: FoundFailure, { crash, isOver, onProgress }: ShrinkOptions): FoundFailure {
+function withFewerChoices(scenario: Scenario, strategy: Partial<Strategy>, found: FoundFailure, { crash, fsck, isOver, onProgress }: ShrinkOptions): FoundFailure {
   let best = found;
   let tries = 0;
   const attempt = (choices: readonly number[]): boolean => {
     if (++tries > TRIES_MAX || isOver?.() === true) return false;
     const memory = scenario.crash === true && best.failure.cuts !== undefined ? new CrashMemory(crash) : undefined;
-    const { failure, choices: made } = runScenario({ scenario, strategy, choices: new Choices(choices, undefined, true), fault: best.fault, crash: memory });
+    const { failure, choices: made } = runScenario({ scenario, strategy, choices: new Choices(choices, undefined, true), fault: best.fault, crash: memory, fsck });
     if (failure?.kind !== best.failure.kind || !isSimpler(made, best.choices)) return false;
     best = { ...best, failure, choices: [...made] };
     onProgress?.(best);

@@ -71,7 +71,7 @@ const STORY: Story = {
   scenario: "history/journal-switch",
   description: "The journaling mode of a mapped DAX file is switched while another task stores into it; the power may fail.",
   strategy: "linux-4.13",
-  replay: "history/journal-switch:linux-4.13:0.1.1.0.2.1.0.0.1.3",
+  replay: "history/journal-switch:linux-4.13:0.1.1.0.2.1.0.0.1.3", replayOptions: [],
   tasks: ["switcher", "faulter", "jbd2"],
   events: eventsOf(TOLD),
   failure: { kind: "lost write", message: "byte 0 of /file is 0x41 after recovery, and the store of 0x42 had been answered by fsync(3)", step: 20 },
@@ -186,7 +186,7 @@ describe.runIf(executablePath !== "")("in Chromium", () => {
   test("names and texts are only that", async () => {
     const evil = `<img src=x onerror="globalThis.isHacked=1">'"></title></style></script><script>globalThis.isHacked=1</script>\u202e\u0000`;
     const { page, complaints } = await open({
-      scenario: evil, description: evil, strategy: evil, replay: evil, tasks: [evil, evil], failure: { kind: evil, message: `${evil}\n${evil}`, step: 1 }, warnings: [evil], stacks: [{ task: evil, state: evil, stack: [evil] }],
+      scenario: evil, description: evil, strategy: evil, replay: evil, replayOptions: [evil], tasks: [evil, evil], failure: { kind: evil, message: `${evil}\n${evil}`, step: 1 }, warnings: [evil], stacks: [{ task: evil, state: evil, stack: [evil] }],
       events: (["call", "acquire", "wait", "release", "fault", "handle", "commit", "io", "warning", "event", "power", "return", "end"] as const).flatMap((kind, index) =>
         [0, 1].map((task) => ({ step: index, task, kind, text: evil, call: evil, function: evil, lock: evil, tid: task }))),
     });

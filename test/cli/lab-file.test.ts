@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { hasCommand, notTestedHere, temporaryFolder } from "../support/host.js";
 import { ext4, ext4Output } from "./ext4.js";
 
@@ -20,7 +20,7 @@ test("the example of docs/lab.md, with its planted bug", async () => {
   const { status, stdout } = await ext4("lab", "run", file, ...SMALL, "--strategy", "unflushed");
   expect(status).toBe(1);
   expect(stdout).toContain("the power fails");
-  const replay = /^ext4 lab replay '(mine\/append:unflushed:.*)'$/m.exec(stdout)![1]!;
+  const replay = /^ext4 lab replay --file \S+ '(mine\/append:unflushed:.*)'$/m.exec(stdout)![1]!;
   // Which of the two it is hangs on what the cut left of the record: the commit block vouches for another's bytes, or for none.
   const failure = /FAILURE: (?:durability|corruption): .*/.exec(stdout)![0];
   expect(await ext4("lab", "replay", "--file", file, replay)).toMatchObject({ status: 1, stdout: expect.stringContaining(failure) as string });
@@ -63,6 +63,31 @@ test("a file has the engine that runs it, whatever is installed beside it; e2fsc
   writeFileSync(file, WITH_ERROR);
   expect(await ext4Output("lab", "run", file, ...SMALL, ...(hasE2fsck ? ["--fsck"] : []))).toContain("mine/enoent with the engine as it ships: nothing found");
   expect(left()).toEqual(before);
+});
+
+/** Whatever it is shown: what it says of an image that the lab itself finds nothing wrong with. */
+const STRICT_E2FSCK = `#!/bin/sh
+test "$1" = -V && exit 0
+echo "Inode 12 is not to e2fsck's taste in $2"
+exit 4
+`;
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+});
+
+test("what e2fsck alone sees is made simpler, told, and replayed with it", async () => {
+  const file = fileWith(WITH_ERROR);
+  const folder = temporaryFolder();
+  writeFileSync(join(folder, "e2fsck"), STRICT_E2FSCK, { mode: 0o755 });
+  vi.stubEnv("PATH", `${folder}:${process.env["PATH"]}`);
+  const { status, stdout } = await ext4("lab", "run", file, ...SMALL, "--fsck");
+  expect({ status, stdout }).toMatchObject({ status: 1, stdout: expect.stringContaining("FAILURE: e2fsck: in the end: Inode 12 is not to e2fsck's taste") as string });
+  const command = `ext4 lab replay --file ${file} --fsck 'mine/enoent:default:`;
+  const replay = `mine/enoent:default:${stdout.slice(stdout.indexOf(command) + command.length).split("'")[0]}`;
+  expect(stdout).toContain(`${command}${replay.split(":")[2]}'`);
+  expect(await ext4("lab", "replay", "--file", file, "--fsck", replay)).toMatchObject({ status: 1, stdout: expect.stringContaining("FAILURE: e2fsck") as string });
+  expect(await ext4("lab", "replay", "--file", file, replay)).toMatchObject({ status: 0, stdout: "mine/enoent with default passes\n" });
 });
 
 test("what is wrong with a file", async () => {

@@ -13,7 +13,7 @@ const DEADLOCK: Story = {
   scenario: "engine/rename-truncate",
   description: "A file is renamed while it is truncated.",
   strategy: "handle-inside-invalidate-lock",
-  replay: "engine/rename-truncate:it's:0.1.1",
+  replay: "engine/rename-truncate:it's:0.1.1", replayOptions: [],
   tasks: ["rename", "truncate"],
   events: [
     event(1, 0, "call", 'rename("/a", "/b")', { call: "rename", function: "rename" }),
@@ -120,7 +120,7 @@ test("warnings stand between the lines of Linux's, other reports as they are", (
 
 test("a terminal is told nothing but text", () => {
   const evil = "\u001b[31mred\u0007\u202e\ud800\n";
-  const text = storyTable({ scenario: evil, description: evil, strategy: evil, replay: evil, tasks: [evil], events: [event(1, 0, "call", evil, { call: evil, function: evil })], failure: { kind: evil, message: evil, step: 1 }, warnings: [evil], stacks: [{ task: evil, state: evil, stack: [evil] }] });
+  const text = storyTable({ scenario: evil, description: evil, strategy: evil, replay: evil, replayOptions: [evil], tasks: [evil], events: [event(1, 0, "call", evil, { call: evil, function: evil })], failure: { kind: evil, message: evil, step: 1 }, warnings: [evil], stacks: [{ task: evil, state: evil, stack: [evil] }] });
   expect(text).not.toMatch(/[^\n\P{C}]/u);
   expect(text).toContain("\\x1b[31mred\\x07\\u{202e}\\u{d800}\\n");
 });

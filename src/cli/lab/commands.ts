@@ -44,11 +44,11 @@ export function registerLab(verb: MakeVerb, session: Session): void {
   const REPLAY_CODES = "\n\nExit codes: 0 it passes; 1 it fails; 2 the string does not fit, wrong usage, or a fault of the lab's own.";
   action("replay", "run again what a string says, and tell the story", `  ext4 lab replay 'history/journal-switch:linux-4.13:z5.1'
   ext4 lab replay --file my-scenario.mjs 'mine/rename:default:z5.1' --html story.html`, REPLAY_CODES)
-    .argument("<string>", "scenario:strategy:choices").option("--file <file>", "the file that exports the scenario").option("--html <file>", "write the story there, too")
+    .argument("<string>", "scenario:strategy:choices").option("--file <file>", "the file that exports the scenario").option("--fsck", "show images to e2fsck, too").option("--html <file>", "write the story there, too")
     .action((text: string, options: ReplayOptions) => attempt(session.output("lab"), async (out) => (await import("./replay.js")).labReplay(text, options, out)));
 
   action("shrink", "make a failing run simpler: print the shorter string, and tell the story", "  ext4 lab shrink 'history/journal-switch:linux-4.13:z5.1.z2.1'", REPLAY_CODES)
-    .argument("<string>", "scenario:strategy:choices").option("--file <file>", "the file that exports the scenario").option("--html <file>", "write the story there, too")
+    .argument("<string>", "scenario:strategy:choices").option("--file <file>", "the file that exports the scenario").option("--fsck", "show images to e2fsck, too").option("--html <file>", "write the story there, too")
     .action((text: string, options: ReplayOptions) => attempt(session.output("lab"), async (out) => (await import("./replay.js")).labShrink(text, options, out)));
 
   action("locks", "draw the order in which a built-in workload, in memory, takes locks", `  ext4 lab locks > locks.svg                   outer above inner; reasons hover over the arcs

@@ -2,17 +2,19 @@
 import { CRASH_BUDGET } from "../../sim/crash/cutter.js";
 import { replayOf } from "../../sim/explore.js";
 import { decodeReplay } from "../../sim/replay.js";
-import { tell, type Told } from "../../sim/report/story-teller.js";
+import type { Told } from "../../sim/report/story-teller.js";
 import type { FoundFailure } from "../../sim/search/searcher.js";
 import { UsageError } from "../operand.js";
 import type { Output } from "../output.js";
+import { e2fsckIn, folderForE2fsck } from "./e2fsck.js";
 import { scenarioFrom, strategyOf } from "./scenario-source.js";
-import { failureRecord, simpler, storyLines, storyOf, storyRecord, writeHtml, type Case } from "./telling.js";
+import { failureRecord, simpler, storyLines, storyOf, storyRecord, tellCase, writeHtml, type Case } from "./telling.js";
 
 export interface ReplayOptions {
   /** Where the scenario is, if it is none of the lab's. */
   readonly file?: string;
   readonly html?: string;
+  readonly fsck?: boolean;
 }
 
 /** @throws UsageError the string does not fit; FsError ENOENT, EINVAL. Sets what the program ends with. */
@@ -50,11 +52,11 @@ interface Again extends Told {
 
 const MISFIT = "the list does not fit this run";
 
-async function again(text: string, { file }: ReplayOptions): Promise<Again> {
+async function again(text: string, { file, fsck }: ReplayOptions): Promise<Again> {
   const replay = decodeReplay(text);
   const { scenario, source } = await scenarioFrom(replay.scenario, file);
-  const tried: Case = { scenario, strategyName: replay.strategy, strategy: strategyOf(source, replay.strategy) };
-  const told = tell(scenario, tried.strategyName, tried.strategy, replay);
+  const tried: Case = { scenario, strategyName: replay.strategy, strategy: strategyOf(source, replay.strategy), file, fsck: fsck === true ? e2fsckIn(folderForE2fsck()) : undefined };
+  const told = tellCase(tried, replay);
   const { failure } = told.result;
   if (failure?.message.includes(MISFIT) === true) throw new UsageError(`'${text}' was made for another scenario, strategy or engine: ${failure.message}`);
   return { ...told, tried, found: failure === undefined ? undefined : { failure, choices: replay.choices, fault: replay.fault, run: 1 } };

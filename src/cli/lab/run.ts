@@ -5,7 +5,7 @@ import type { Scenario } from "../../sim/scenario.js";
 import type { FoundFailure } from "../../sim/search/searcher.js";
 import { UsageError } from "../operand.js";
 import type { Output } from "../output.js";
-import { folderForE2fsck } from "./e2fsck.js";
+import { e2fsckIn, folderForE2fsck } from "./e2fsck.js";
 import { budgetOf, secondsOf, threadsOf, type RunOptions } from "./options.js";
 import { scenariosOf, strategyOf } from "./scenario-source.js";
 import { Searchers, type Explored } from "./searchers.js";
@@ -29,7 +29,7 @@ export async function labRun(text: string, options: RunOptions, out: Output): Pr
         ({ jobsDone, jobCount, runs, states, seconds }) =>
           out.progress(() => `${scenario.name}: ${jobsDone} of ${jobCount} searches, ${runs} runs${states > 0 ? `, ${states} states after power cuts` : ""}, ${seconds.toFixed(0)} s`),
       );
-      conclude({ scenario, strategyName: options.strategy, strategy }, explored, { budget, options, threadCount }, out);
+      conclude({ scenario, strategyName: options.strategy, strategy, file: source.file === undefined ? undefined : text, fsck: folder === undefined ? undefined : e2fsckIn(folder) }, explored, { budget, options, threadCount }, out);
     }
   } finally {
     out.clearProgress();
@@ -67,10 +67,7 @@ function conclude(tried: Case, explored: Explored, asked: Asked, out: Output): v
   out.line(describeVerdict(verdict));
   out.line(`  ${budgetInWords(budget, options)}; ${isOutOfTime ? "out of time after " : ""}${seconds.toFixed(1)} s, ${threadCount} worker${threadCount === 1 ? "" : "s"}`);
   if (story !== undefined) out.line(`\n${storyLines(story)}`);
-  else if (found !== undefined) {
-    out.line(`\n${found.failure.kind}: ${found.failure.message}`);
-    out.line(`the same choices, without e2fsck, pass: ext4 lab replay '${replayOf(tried.scenario.name, tried.strategyName, found)}'`);
-  }
+  else if (found !== undefined) out.line(`\n${found.failure.kind}: ${found.failure.message}\nthe same choices again pass: ${replayOf(tried.scenario.name, tried.strategyName, found)}`);
 }
 
 function budgetInWords({ runs, explorer, seed, crash }: Budget, { seconds, runs: isGiven }: RunOptions): string {

@@ -3,12 +3,13 @@ import { writeFileSync } from "node:fs";
 import type { Strategy } from "../../ext4/strategy.js";
 import type { CrashBudget } from "../../sim/crash/cutter.js";
 import { replayOf } from "../../sim/explore.js";
-import { decodeReplay } from "../../sim/replay.js";
+import { decodeReplay, type Replay } from "../../sim/replay.js";
 import { storyHtml } from "../../sim/report/html.js";
 import { storyJson } from "../../sim/report/json.js";
 import type { Story } from "../../sim/report/story.js";
-import { tell } from "../../sim/report/story-teller.js";
+import { tell, type Told } from "../../sim/report/story-teller.js";
 import { storyTable } from "../../sim/report/table.js";
+import type { RunPlan } from "../../sim/run.js";
 import type { Scenario } from "../../sim/scenario.js";
 import type { FoundFailure } from "../../sim/search/searcher.js";
 import { shrink } from "../../sim/shrink.js";
@@ -19,19 +20,28 @@ export interface Case {
   readonly scenario: Scenario;
   readonly strategyName: string;
   readonly strategy: Partial<Strategy>;
+  /** Where the scenario is, if it is none of the lab's. */
+  readonly file?: string | undefined;
+  /** e2fsck, if it is asked. */
+  readonly fsck?: RunPlan["fsck"];
 }
 
-export function simpler({ scenario, strategy }: Case, found: FoundFailure, crash: CrashBudget, out: Output): FoundFailure {
-  if (!comesAgain(found)) return found;
-  return shrink(scenario, strategy, found, { crash, onProgress: ({ choices }) => out.progress(() => `a simpler run: ${choices.filter((choice) => choice > 0).length} turns in ${choices.length} choices`) });
+/** A run that goes elsewhere each time has no simpler one. */
+export function simpler({ scenario, strategy, fsck }: Case, found: FoundFailure, crash: CrashBudget, out: Output): FoundFailure {
+  if (found.failure.kind === "nondeterminism") return found;
+  return shrink(scenario, strategy, found, { crash, fsck: found.failure.kind === "e2fsck" ? fsck : undefined, onProgress: ({ choices }) => out.progress(() => `a simpler run: ${choices.filter((choice) => choice > 0).length} turns in ${choices.length} choices`) });
 }
-
-/** A run that goes elsewhere each time has no simpler one; nor is what e2fsck alone sees looked for. */
-const comesAgain = ({ failure: { kind, message } }: FoundFailure): boolean => kind !== "nondeterminism" && !message.includes("e2fsck says:");
 
 /** Undefined: the run passes, as it is replayed. */
-export function storyOf({ scenario, strategyName, strategy }: Case, found: FoundFailure): Story | undefined {
-  return tell(scenario, strategyName, strategy, decodeReplay(replayOf(scenario.name, strategyName, found))).story;
+export function storyOf(tried: Case, found: FoundFailure): Story | undefined {
+  const fsck = found.failure.kind === "e2fsck" ? tried.fsck : undefined;
+  return tellCase({ ...tried, fsck }, decodeReplay(replayOf(tried.scenario.name, tried.strategyName, found))).story;
+}
+
+/** Runs it again as the string says. */
+export function tellCase({ scenario, strategyName, strategy, file, fsck }: Case, replay: Replay): Told {
+  const replayOptions = [...(file === undefined ? [] : ["--file", file]), ...(fsck === undefined ? [] : ["--fsck"])];
+  return tell(scenario, strategyName, strategy, replay, { fsck, replayOptions });
 }
 
 export function writeHtml(file: string | undefined, story: Story | undefined): void {

@@ -118,5 +118,5 @@ export function checkFilesystem(run: Run, lab: Lab, medium: Medium, place: strin
   const problems = runSync(recount(again.fs));
   if (problems.length > 0) run.fail("fsck", `${place}: ${problems.join("\n")}`, cuts);
   const complaint = run.failure === undefined ? fsck?.(medium.bytes) : undefined;
-  if (complaint !== undefined) run.fail("fsck", `${place}, e2fsck says: ${complaint}`, cuts);
+  if (complaint !== undefined) run.fail("e2fsck", `${place}: ${complaint}`, cuts);
 }

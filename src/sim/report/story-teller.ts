@@ -8,7 +8,7 @@ import { forgetOthers } from "../explore.js";
 import type { Failure } from "../failure.js";
 import { describeCall, describeValue, type Call, type CallListener } from "../recorder.js";
 import { encodeReplay, type Replay } from "../replay.js";
-import { Run, type RunResult } from "../run.js";
+import { Run, type RunPlan, type RunResult } from "../run.js";
 import type { Scenario } from "../scenario.js";
 import type { Story, StoryEvent } from "./story.js";
 
@@ -18,12 +18,19 @@ export interface Told {
   readonly result: RunResult;
 }
 
+export interface TellOptions {
+  /** Looks at the image with other eyes, as when the failure was found. */
+  readonly fsck?: RunPlan["fsck"];
+  /** What `ext4 lab replay` must be told besides the string. */
+  readonly replayOptions?: readonly string[];
+}
+
 /** @throws FsError EINVAL the string was made for another scenario or engine. */
-export function tell(scenario: Scenario, strategyName: string, strategy: Partial<Strategy>, replay: Replay): Told {
+export function tell(scenario: Scenario, strategyName: string, strategy: Partial<Strategy>, replay: Replay, { fsck, replayOptions = [] }: TellOptions = {}): Told {
   const { choices, cuts, fault } = replay;
   forgetOthers(scenario);
   let teller!: StoryTeller;
-  const run = new Run({ scenario, strategy, choices: new Choices(choices), cuts, fault, watch: (watched) => (teller = new StoryTeller(watched)) });
+  const run = new Run({ scenario, strategy, choices: new Choices(choices), cuts, fault, fsck, watch: (watched) => (teller = new StoryTeller(watched)) });
   settings.listener = (event, lock, mode) => teller.lock(event, lock, mode);
   let result: RunResult;
   try {
@@ -33,7 +40,7 @@ export function tell(scenario: Scenario, strategyName: string, strategy: Partial
   }
   if (result.failure === undefined) return { story: undefined, result };
   const { name, description } = scenario;
-  return { story: { scenario: name, description, strategy: strategyName, replay: encodeReplay({ ...replay, scenario: name, strategy: strategyName }), ...teller.end(result.failure) }, result };
+  return { story: { scenario: name, description, strategy: strategyName, replay: encodeReplay({ ...replay, scenario: name, strategy: strategyName }), replayOptions, ...teller.end(result.failure) }, result };
 }
 
 /** What stands between an event and the function that brought it about. */

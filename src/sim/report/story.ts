@@ -23,6 +23,8 @@ export interface Story {
   readonly description: string;
   readonly strategy: string;
   readonly replay: string;
+  /** What `ext4 lab replay` must be told besides: "--file", "mine.mjs". */
+  readonly replayOptions: readonly string[];
   readonly tasks: readonly string[];
   readonly events: readonly StoryEvent[];
   readonly failure: { readonly kind: string; readonly message: string; readonly step: number };

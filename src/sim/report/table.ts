@@ -23,9 +23,11 @@ export function storyTable(story: Story, { widthMax = 120 }: StoryTableOptions =
 }
 
 /** What a shell takes. */
-export function replayCommand({ replay }: Story): string {
-  return `ext4 lab replay '${plain(replay).replaceAll("'", "'\\''")}'`;
+export function replayCommand({ replay, replayOptions }: Story): string {
+  return ["ext4 lab replay", ...replayOptions.map((word) => (/^[\w./-]+$/.test(word) ? word : quoted(word))), quoted(replay)].join(" ");
 }
+
+const quoted = (word: string): string => `'${plain(word).replaceAll("'", "'\\''")}'`;
 
 /** One line that shows as what it is: control characters, marks that change the direction of writing and halves of characters are escaped. */
 export function plain(text: string): string {

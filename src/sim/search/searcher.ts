@@ -14,7 +14,7 @@ export interface SearchTask {
   readonly fault?: RunFault | undefined;
   /** Undefined: the power does not fail. */
   readonly crash: CrashBudget | undefined;
-  /** Looks at images with other eyes: the first, and one in so many. */
+  /** Looks at each image with other eyes. @returns what is wrong. */
   readonly fsck?: ((image: Uint8Array) => string | undefined) | undefined;
   /** Asked before each run: no more time. */
   readonly isOver?: (() => boolean) | undefined;
@@ -43,8 +43,6 @@ export interface SearchResult {
 
 export const nothingYet = (): SearchResult => ({ found: undefined, runs: 0, steps: 0, equalRuns: 0, boundedTurns: 0, isExhaustive: false, crash: noCrashCounts() });
 
-/** One image in so many is shown to e2fsck. */
-const FSCK_SHARE = 32;
 /** One run in so many is made twice, to see that it comes out the same. */
 const REPEAT_SHARE = 64;
 
@@ -52,7 +50,6 @@ const REPEAT_SHARE = 64;
 export class Runner {
   readonly result = nothingYet();
   private readonly memory: CrashMemory | undefined;
-  private imageCount = 0;
 
   constructor(readonly task: SearchTask) {
     if (task.crash === undefined) return;
@@ -65,8 +62,8 @@ export class Runner {
   }
 
   run(choices: Choices, chooseTurn?: RunPlan["chooseTurn"], fault = this.task.fault): RunResult {
-    const { task: { scenario, strategy }, memory, result } = this;
-    const ran = runScenario({ scenario, strategy, choices, chooseTurn, fault, crash: fault === undefined ? memory : undefined, fsck: this.fsck });
+    const { task: { scenario, strategy, fsck }, memory, result } = this;
+    const ran = runScenario({ scenario, strategy, choices, chooseTurn, fault, crash: fault === undefined ? memory : undefined, fsck });
     result.runs++;
     result.steps += ran.stepCount;
     if (!ran.isComplete && ran.failure === undefined) result.equalRuns++;
@@ -75,8 +72,6 @@ export class Runner {
     if (failure !== undefined) result.found = { failure, choices: [...ran.choices], fault, run: result.runs };
     return ran;
   }
-
-  private readonly fsck = (image: Uint8Array): string | undefined => (this.imageCount++ % FSCK_SHARE === 0 ? this.task.fsck?.(image) : undefined);
 
   private runAgain(before: RunResult, fault: RunFault | undefined): Failure | undefined {
     const { scenario, strategy } = this.task;
