@@ -11,6 +11,7 @@ const NEEDS: readonly (readonly [command: string, debianPackages: string, use: s
   ["python3", "python3", "images filled by Linux"],
   ["getfattr", "attr", "extended attributes as Linux shows them"],
   ["chromium", "chromium", "the browser bundle in a browser"],
+  ["ndctl", "ndctl", "info blocks beside ndctl"],
   ["gcc", "gcc libc6-dev", "programs that are executed, and memory calls beside Linux"],
 ];
 

@@ -23,6 +23,8 @@ export function snapshotOf(volume: Volume): Snapshot {
   return snapshot;
 }
 
+const isSame = (a: Entry | undefined, b: Entry | undefined): boolean => a?.type === b?.type && a?.nlink === b?.nlink && a?.content === b?.content && a?.xattr === b?.xattr;
+
 interface Moment { readonly snapshot: Snapshot; readonly eventCount: number }
 
 export class History {
@@ -39,13 +41,16 @@ export class History {
     this.syncs.push({ eventCount, moment: this.moments.length - 1 });
   }
 
+  /** An fsync waits for the transaction that last changed the file: what others have done since may be lost. */
   syncedFile(path: string, eventCount: number): void {
-    this.fileSyncs.push({ eventCount, moment: this.moments.length - 1, path });
+    let moment = this.moments.length - 1;
+    while (moment > 0 && isSame(this.moments[moment]!.snapshot.get(path), this.moments[moment - 1]!.snapshot.get(path))) moment--;
+    this.fileSyncs.push({ eventCount, moment, path });
   }
 
   /** What is wrong with a tree that was found after a cut at `eventCount`; undefined: nothing. */
   problemWith(found: Snapshot, eventCount: number): string | undefined {
-    // An fsync commits everything before it, names of other files included.
+    // A commit has everything before it, names of other files included.
     const durable = [...this.syncs, ...this.fileSyncs].filter((sync) => sync.eventCount <= eventCount).map(({ moment }) => moment);
     const first = Math.max(0, ...durable);
     // Operations that began before the cut: the one after the last that ended is among them.

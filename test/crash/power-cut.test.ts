@@ -14,7 +14,7 @@ import { History, snapshotOf, type Snapshot } from "./history.js";
 
 const STATES_PER_CUT = Number(process.env["EXT4_STATES"] ?? 1);
 /** One in so many states is shown to e2fsck as well; all are recovered by us. */
-const E2FSCK_SHARE = Number(process.env["EXT4_E2FSCK_SHARE"] ?? 12);
+const E2FSCK_SHARE = Number(process.env["EXT4_E2FSCK_SHARE"] ?? 30);
 
 const SETUPS: (readonly [name: string, args: readonly string[], dataMode: "journal" | undefined])[] = [
   ["ext4, 1 KiB", ["-t", "ext4", "-b", "1024"], undefined],
@@ -103,7 +103,7 @@ describe.each(SETUPS)("%s", (_name, args, dataMode) => {
     const history = new History();
     const prng = new Prng(Number(process.env["EXT4_SEED"] ?? 7));
     const volume = Ext4.openSync(disk, { readOnly: false, dataMode, clock: { now: () => ({ sec: 1_700_000_000, nsec: 0 }) } });
-    work(volume, history, disk, prng, Number(process.env["EXT4_STEPS"] ?? 14));
+    work(volume, history, disk, prng, Number(process.env["EXT4_STEPS"] ?? 60));
     volume.closeSync();
     expectClean(disk.image, "whole.img", false);
     const cutPrng = new Prng(99);
