@@ -10,12 +10,14 @@ import { fallocateInode, type File } from "../vfs/file.js";
 import { O_CREAT, O_EXCL, O_RDONLY, O_RDWR, O_WRONLY } from "../vfs/flags.js";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, type Inode, type SuperBlock, type Timespec, type XattrFlags } from "../vfs/inode.js";
 import { withReadLock } from "../vfs/inode-lock.js";
-import { Dentry, pathLookupParent, type LastName } from "../vfs/namei.js";
+import { hold, letGo } from "../vfs/hold.js";
+import { Dentry, lookUp, pathLookupParent, type LastName } from "../vfs/namei.js";
 import { newInode } from "../vfs/open.js";
 import { checkPermission, isAppendOnly, MAY_READ, type Credentials } from "../vfs/permission.js";
 import { listDirectory } from "../vfs/walk.js";
 import { constants } from "./constants.js";
 import { inContext, type Host } from "./context.js";
+import { childOf } from "./entries.js";
 import type { Runner } from "./handles.js";
 import { FileMapping, type MapOptions } from "./mapping.js";
 import { bytesOf, Operations, type FollowOptions } from "./operations.js";
@@ -33,7 +35,7 @@ export interface WriteFileOptions { readonly encoding?: string | null | undefine
 export interface WriteOptions { readonly offset?: number | undefined; readonly length?: number | undefined; readonly position?: number | bigint | null | undefined }
 
 export class Changes extends Operations {
-  private temporaryCount = 0;
+  private readonly temporary = { count: 0 };
   private readonly mappings = new Set<FileMapping>();
 
   constructor(fs: SuperBlock, host: Host, cred: Credentials, private readonly runner: Runner) {
@@ -219,8 +221,8 @@ export class Changes extends Operations {
   /** Good enough for a name that must be new: a collision is met and tried again. */
   private randomIndex(limit: number): number {
     const { sec, nsec } = this.fs.now();
-    this.temporaryCount = (this.temporaryCount * 69069 + sec + nsec + 12345) >>> 0;
-    return (this.temporaryCount >>> 8) % limit;
+    this.temporary.count = (this.temporary.count * 69069 + sec + nsec + 12345) >>> 0;
+    return (this.temporary.count >>> 8) % limit;
   }
 
   *rmdir(path: PathLike): Task<void> {
@@ -238,7 +240,7 @@ export class Changes extends Operations {
     const context = { syscall: "rm", path: shownPath(path) };
     const last = yield* this.findIfThere(path, options.force === true);
     if (last === undefined) return;
-    const inode = yield* withReadLock(last.dir.d_inode, () => last.dir.d_inode.lookup(last.name));
+    const inode = yield* lookUp(last.dir.d_inode, last.name);
     if (inode === undefined) {
       if (options.force === true) return;
       throw new FsError("ENOENT", "", { syscall: "lstat", path: context.path });
@@ -258,14 +260,19 @@ export class Changes extends Operations {
   }
 
   private *removeTree(last: LastName, inode: Inode): Task<void> {
-    const dentry = new Dentry(inode, last.name, last.dir);
-    for (const { name, ino } of yield* withReadLock(inode, () => listDirectory(inode))) {
-      const child = yield* this.fs.iget(ino);
-      const below: LastName = { dir: dentry, name, isPlain: true, isDotDot: false, mustBeDirectory: false };
-      if (child.isDirectory()) yield* this.removeTree(below, child);
-      else yield* unlinkAt(below, this.cred);
+    const dentry = new Dentry(hold(inode), last.name, last.dir);
+    try {
+      for (const entry of yield* withReadLock(inode, () => listDirectory(inode))) {
+        const child = yield* childOf(inode, entry);
+        if (child === undefined) continue;
+        const below: LastName = { dir: dentry, name: entry.name, isPlain: true, isDotDot: false, mustBeDirectory: false };
+        if (child.isDirectory()) yield* this.removeTree(below, child);
+        else yield* unlessGone(unlinkAt(below, this.cred));
+      }
+      yield* unlessGone(rmdirAt(last, this.cred));
+    } finally {
+      yield* letGo(inode);
     }
-    yield* rmdirAt(last, this.cred);
   }
 
   *link(existing: PathLike, path: PathLike): Task<void> {
@@ -396,7 +403,16 @@ export class Changes extends Operations {
   }
 
   private *findParent(path: PathLike, followLast: boolean, syscall: string): Task<LastName> {
-    return yield* inContext({ syscall, path: shownPath(path) }, pathLookupParent(this.walker.mnt.mnt_root, this.walker.base, pathBytes(path), { followLast, cred: this.cred }));
+    return yield* inContext({ syscall, path: shownPath(path) }, pathLookupParent(this.walker.mnt.mnt_root, this.walker.base, pathBytes(path), { followLast, cred: this.cred, held: this.walker.held }));
+  }
+}
+
+/** Somebody else may have taken it away: then it is as it was to be. */
+function* unlessGone(task: Task<void>): Task<void> {
+  try {
+    yield* task;
+  } catch (error) {
+    if (!(error instanceof FsError) || error.code !== "ENOENT") throw error;
   }
 }
 

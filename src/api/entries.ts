@@ -2,7 +2,8 @@
 import { compareBytes } from "../lib/bytes.js";
 import { decode } from "../lib/utf8.js";
 import type { Task } from "../sched/task.js";
-import { DT_UNKNOWN, S_IFMT, type SuperBlock } from "../vfs/inode.js";
+import { DT_UNKNOWN, S_IFMT, type Inode } from "../vfs/inode.js";
+import { lookUp } from "../vfs/namei.js";
 import type { WalkEntry } from "../vfs/walk.js";
 import type { Host } from "./context.js";
 import { decodeAs } from "./path.js";
@@ -11,9 +12,14 @@ export type EntryName = string | Uint8Array;
 
 const SLASH = 0x2f;
 
-/** S_IFMT bits; a directory entry may not tell them. */
-export function* entryType(fs: SuperBlock, { ino, type }: WalkEntry): Task<number> {
-  return type !== DT_UNKNOWN ? type << 12 : (yield* fs.iget(ino)).i_mode & S_IFMT;
+/** What an entry stands for; undefined: since the directory was listed it was taken away. Where nothing changes its number will do. */
+export function* childOf(dir: Inode, { name, ino }: WalkEntry): Task<Inode | undefined> {
+  return dir.i_sb.isWritable ? yield* lookUp(dir, name) : yield* dir.i_sb.iget(ino);
+}
+
+/** S_IFMT bits, which a directory entry may not tell; 0: it was taken away meanwhile. */
+export function* entryType(dir: Inode, entry: WalkEntry): Task<number> {
+  return entry.type !== DT_UNKNOWN ? entry.type << 12 : ((yield* childOf(dir, entry))?.i_mode ?? 0) & S_IFMT;
 }
 
 /** @param encoding "buffer" for the bytes themselves. */

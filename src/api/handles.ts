@@ -6,7 +6,7 @@ import { withReadLock } from "../vfs/inode-lock.js";
 import type { WalkEntry } from "../vfs/walk.js";
 import type { Changes, FileData, TimeLike, WriteFileOptions, WriteOptions } from "./changes.js";
 import { inContext, type Host } from "./context.js";
-import { childPath, entryName, entryType } from "./entries.js";
+import { childOf, childPath, entryName, entryType } from "./entries.js";
 import type { ReadOptions } from "./operations.js";
 import type { FileMapping, MapOptions } from "./mapping.js";
 import { checkInteger, optionsOf, type BufferEncoding, type WithEncoding } from "./path.js";
@@ -235,11 +235,12 @@ export class Dir<Name extends string | Uint8Array = string> {
     directory.positionOnDisk = context.pos;
     if (taken.length < batchEntries) this.pending.shift();
     for (const entry of taken) {
-      const type = yield* entryType(inode.i_sb, entry);
+      const type = yield* entryType(inode, entry);
       this.batch.push(new Dirent(entryName(this.host, entry.name, this.encoding) as Name, parentPath, type));
       if (!this.isRecursive || type !== S_IFDIR || this.entered.has(entry.ino)) continue;
       this.entered.add(entry.ino);
-      this.pending.push({ inode: yield* inode.i_sb.iget(entry.ino), parentPath: childPath(parentPath, entry.name), positionOnDisk: 0 });
+      const child = yield* childOf(inode, entry);
+      if (child?.isDirectory() === true) this.pending.push({ inode: child, parentPath: childPath(parentPath, entry.name), positionOnDisk: 0 });
     }
   }
 }

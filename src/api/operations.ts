@@ -13,10 +13,11 @@ import { Mount } from "../vfs/mount.js";
 import { dentryPath, pathLookup, type Dentry } from "../vfs/namei.js";
 import { openFile, type Walker } from "../vfs/open.js";
 import { checkPermission, MAY_EXEC, MAY_READ, MAY_WRITE, type Credentials } from "../vfs/permission.js";
+import { letGoOfAll } from "../vfs/hold.js";
 import { listDirectory } from "../vfs/walk.js";
 import { constants, parseFlags } from "./constants.js";
 import { inContext, type Host } from "./context.js";
-import { childPath, entryName, entryType, relativePath, sortEntries, type EntryName } from "./entries.js";
+import { childOf, childPath, entryName, entryType, relativePath, sortEntries, type EntryName } from "./entries.js";
 import { argumentError, checkInteger, decodeAs, optionsOf, pathBytes, shownPath, type PathLike, type WithEncoding } from "./path.js";
 import { Dirent, statFsOf, statsOf, type BigIntStats, type StatFs, type Stats } from "./stats.js";
 
@@ -115,11 +116,12 @@ export class Operations {
       for (const entry of sortEntries(entries)) {
         const name = entryName(this.host, entry.name, encoding);
         const relative = relativePath(this.host, directory, name);
-        result.push(withFileTypes === true ? new Dirent(name, parentPath, yield* entryType(this.fs, entry)) : relative);
-        if (recursive !== true || (yield* entryType(this.fs, entry)) !== S_IFDIR) continue;
+        result.push(withFileTypes === true ? new Dirent(name, parentPath, yield* entryType(inode, entry)) : relative);
+        if (recursive !== true || (yield* entryType(inode, entry)) !== S_IFDIR) continue;
         if (entered.has(entry.ino)) throw new CorruptionError("dir-loop", { ino: entry.ino }, { syscall: "scandir", path: shown });
         entered.add(entry.ino);
-        pending.push({ inode: yield* this.fs.iget(entry.ino), directory: relative, parentPath: childPath(parentPath, entry.name) });
+        const child = yield* childOf(inode, entry);
+        if (child?.isDirectory() === true) pending.push({ inode: child, directory: relative, parentPath: childPath(parentPath, entry.name) });
       }
     }
     return result;
@@ -218,7 +220,18 @@ export class Operations {
   /** Walks a path. @throws FsError ENOENT, ENOTDIR, ELOOP, ENAMETOOLONG, with call and path named. */
   *find(path: PathLike, followLast: boolean, syscall: string): Task<Dentry> {
     const bytes = pathBytes(path);
-    return yield* inContext({ syscall, path: shownPath(path) }, pathLookup(this.walker.mnt.mnt_root, this.walker.base, bytes, { followLast, cred: this.cred }));
+    return yield* inContext({ syscall, path: shownPath(path) }, pathLookup(this.walker.mnt.mnt_root, this.walker.base, bytes, { followLast, cred: this.cred, held: this.walker.held }));
+  }
+
+  /** One call, beside which others may run: what its walks find stays until it is over, and nobody deletes it under the call's hands. */
+  *holding<T>(work: (call: this) => Task<T>): Task<T> {
+    const held: Inode[] = [];
+    const call = Object.create(this, { walker: { value: { ...this.walker, held } } }) as this;
+    try {
+      return yield* work(call);
+    } finally {
+      yield* letGoOfAll(held);
+    }
   }
 
   protected file(fd: number, syscall: string): File {

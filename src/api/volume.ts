@@ -135,7 +135,7 @@ for (const name of [...PATH_OPERATIONS, ...DESCRIPTOR_OPERATIONS]) {
 function promiseSurface(volume: Volume, operations: Changes): VolumePromises {
   const surface: Record<string, unknown> = {
     async open(path: PathLike, flags?: string | number | null, mode?: number) {
-      return new FileHandle(volume, operations, await volume.runAsync(operations.open(path, flags, mode), "open"));
+      return new FileHandle(volume, operations, await volume.runAsync(operations.holding((call) => call.open(path, flags, mode)), "open"));
     },
     async opendir(path: PathLike, options?: WithEncoding<OpendirOptions>) {
       return new Dir(volume, operations.host, await volume.runAsync(operations.openDirectory(path), "opendir"), shownPath(path), options);
@@ -143,7 +143,7 @@ function promiseSurface(volume: Volume, operations: Changes): VolumePromises {
   };
   for (const name of PATH_OPERATIONS) {
     const method = methodOf(name);
-    surface[name] = async (...args: unknown[]) => await volume.runAsync(method.apply(operations, args), name);
+    surface[name] = async (...args: unknown[]) => await volume.runAsync(operations.holding((call) => method.apply(call, args)), name);
   }
   return surface as unknown as VolumePromises;
 }

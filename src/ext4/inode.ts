@@ -125,9 +125,6 @@ export class Ext4Inode extends Inode {
     for (const folio of this.i_mapping.within(index * folioBytes, (index + pages) * folioBytes)) this.i_sb.strategy.pageUnderDaxEntry(this.i_sb, this, folio);
   }
 
-  /** Whoever wants it next is to read it anew, and so to decide S_DAX again: as soon as nobody has it any more, it leaves the core. @kernel d_mark_dontcache */
-  isDontCache = false;
-
   /** Clusters of the file for which space is promised, but not yet chosen. [i_rwsem and i_writeback] */
   get delayedClusters(): Set<number> { return this.delayed ??= new Set(); }
 

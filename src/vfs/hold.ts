@@ -11,10 +11,10 @@ export function hold<T extends Inode>(inode: T): T {
   return inode;
 }
 
-/** Deletes what has neither names nor holders any more. Holds no lock. @param isWriting the caller keeps a freeze out already. */
+/** Deletes what has neither names nor holders any more, and forgets what is to be read anew. Holds no lock. @param isWriting the caller keeps a freeze out already. */
 export function* letGo(inode: Inode, isWriting = false): Task<void> {
   inode.i_count--;
-  if (inode.i_nlink > 0 || inode.i_count > 0 || !inode.i_sb.isWritable) return;
+  if (inode.i_count > 0 || (inode.i_nlink > 0 && !inode.isDontCache) || !inode.i_sb.isWritable) return;
   if (isWriting) yield* inode.release();
   else yield* withInternalWrite(inode.i_sb, () => inode.release());
 }

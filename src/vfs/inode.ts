@@ -230,6 +230,8 @@ export abstract class Inode {
   i_count = 0;
   /** It is being deleted, or was: who found it by a name that it had comes too late. */
   isGone = false;
+  /** Whoever wants it next is to read it anew, and so to decide S_DAX again: as soon as nobody has it any more, it leaves the core. @kernel d_mark_dontcache */
+  isDontCache = false;
   abstract readonly i_rwsem: RwSem;
   /** Called when a name or a holder is gone: an inode that has neither is deleted. Holds no lock. */
   abstract release(): Task<void>;

@@ -81,6 +81,19 @@ export interface WalkOptions {
   readonly held?: Inode[] | undefined;
 }
 
+/** What a name stands for now, which meets no change half done. @param held takes it, as in WalkOptions. */
+export function* lookUp(dir: Inode, name: Uint8Array, held?: Inode[]): Task<Inode | undefined> {
+  if (!dir.i_sb.isWritable) return yield* dir.lookup(name);
+  if (!dir.i_rwsem.tryRead()) yield* dir.i_rwsem.read();
+  try {
+    const inode = yield* dir.lookup(name);
+    if (inode !== undefined) held?.push(hold(inode));
+    return inode;
+  } finally {
+    dir.i_rwsem.unlockRead();
+  }
+}
+
 /** A walk on its way: what remains to be walked, last part first, as a link's target is pushed on top. */
 class Walk {
   rest: Uint8Array[];
@@ -88,7 +101,7 @@ class Walk {
   mustBeDirectory: boolean;
   private linksLeft = LINKS_MAX;
 
-  constructor(private readonly root: Dentry, base: Dentry, path: Uint8Array, private readonly cred: Credentials, private readonly held: Inode[] | undefined) {
+  constructor(private readonly root: Dentry, base: Dentry, path: Uint8Array, private readonly cred: Credentials, readonly held: Inode[] | undefined) {
     if (path.length === 0) throw new FsError("ENOENT");
     if (path.length >= PATH_MAX) throw new FsError("ENAMETOOLONG");
     this.rest = splitPath(path).reverse();
@@ -107,23 +120,10 @@ class Walk {
       return;
     }
     if (name.length > NAME_MAX) throw new FsError("ENAMETOOLONG");
-    const inode = yield* this.lookup(dir, name);
+    const inode = yield* lookUp(dir, name, this.held);
     if (inode === undefined) throw new FsError("ENOENT");
     if (inode.isSymlink() && (this.rest.length > 0 || followLast || this.mustBeDirectory)) yield* this.follow(inode);
     else this.at = new Dentry(inode, name, this.at);
-  }
-
-  /** A look-up that does not meet a change half done. */
-  *lookup(dir: Inode, name: Uint8Array): Task<Inode | undefined> {
-    if (!dir.i_sb.isWritable) return yield* dir.lookup(name);
-    if (!dir.i_rwsem.tryRead()) yield* dir.i_rwsem.read();
-    try {
-      const inode = yield* dir.lookup(name);
-      if (inode !== undefined) this.held?.push(hold(inode));
-      return inode;
-    } finally {
-      dir.i_rwsem.unlockRead();
-    }
   }
 
   /** @throws FsError ENOTDIR, EACCES. */
@@ -170,7 +170,7 @@ export function* pathLookupParent(root: Dentry, base: Dentry, path: Uint8Array, 
     yield* walk.checkSearch();
     const last = { dir: walk.at, name, isPlain: !isDot(name) && !isDotDot(name), isDotDot: isDotDot(name), mustBeDirectory: walk.mustBeDirectory };
     if (last.isPlain && name.length > NAME_MAX) throw new FsError("ENAMETOOLONG");
-    const inode = followLast && last.isPlain ? yield* walk.lookup(walk.at.d_inode, name) : undefined;
+    const inode = followLast && last.isPlain ? yield* lookUp(walk.at.d_inode, name, held) : undefined;
     if (inode === undefined || !inode.isSymlink()) return last;
     walk.rest.pop();
     yield* walk.follow(inode);
