@@ -6,12 +6,12 @@ import { closeSync, constants, fstatSync, lstatSync, openSync, readdirSync, read
 import { loadNativeFs, type NativeFs } from "../../platform/node/native.js";
 import type { Task } from "../../platform/node/index.js";
 import { S_IFMT, S_IFREG, S_IFSOCK, type Timespec } from "../../vfs/inode.js";
+import { dataRuns, HostStats, timeOf } from "../host-stats.js";
 import type { DataRun, SourceNode, Xattr } from "./source.js";
 
 const SLASH = Buffer.from("/");
 const NO_NAME = new Uint8Array(0);
 const RETRY_MS = 10;
-const SECTOR_BYTES = 512;
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 
 /** What is asked of the host beyond what Node gives. */
@@ -47,37 +47,20 @@ function look({ isExact }: HostAccess, path: Buffer, follow: boolean): Stats | B
   return isExact ? lstatSync(path, { bigint: true }) : lstatSync(path);
 }
 
-class HostNode implements SourceNode {
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly linkCount: number;
-  readonly sizeBytes: number;
+class HostNode extends HostStats implements SourceNode {
   readonly atime: Timespec;
   readonly mtime: Timespec;
   /** Of the names in this directory, those that are regular files for certain. */
   private files: Set<string> | undefined;
 
-  constructor(private readonly access: HostAccess, private readonly at: Buffer, readonly name: Uint8Array, private readonly fd: number, private readonly stats: Stats | BigIntStats) {
-    this.mode = Number(stats.mode);
-    this.uid = Number(stats.uid);
-    this.gid = Number(stats.gid);
-    this.linkCount = Number(stats.nlink);
-    this.sizeBytes = Number(stats.size);
+  constructor(private readonly access: HostAccess, private readonly at: Buffer, readonly name: Uint8Array, private readonly fd: number, stats: Stats | BigIntStats) {
+    super(stats);
     this.atime = timeOf(stats, "atime");
     this.mtime = timeOf(stats, "mtime");
   }
 
-  get rdev(): { major: number; minor: number } {
-    return deviceParts(Number(this.stats.rdev));
-  }
-
   path(): Uint8Array {
     return this.at;
-  }
-
-  identity(): string {
-    return `${this.stats.dev}:${this.stats.ino}`;
   }
 
   *names(): Task<Uint8Array[]> {
@@ -106,16 +89,8 @@ class HostNode implements SourceNode {
 
   *runs(): Task<readonly DataRun[] | undefined> {
     const { sizeBytes, access: { native } } = this;
-    if (Number(this.stats.blocks) * SECTOR_BYTES >= sizeBytes) return [{ offsetBytes: 0, endBytes: sizeBytes }];
-    if (native === undefined) return undefined;
-    const runs: DataRun[] = [];
-    for (let endBytes = 0; endBytes < sizeBytes;) {
-      const offsetBytes = native.seekData(this.fd, endBytes);
-      if (offsetBytes === undefined) break;
-      endBytes = native.seekHole(this.fd, offsetBytes);
-      runs.push({ offsetBytes, endBytes });
-    }
-    return runs;
+    if (!this.hasHoles) return [{ offsetBytes: 0, endBytes: sizeBytes }];
+    return native === undefined ? undefined : dataRuns(native, this.fd, sizeBytes);
   }
 
   *read(offsetBytes: number, into: Uint8Array): Task<number> {
@@ -130,24 +105,6 @@ class HostNode implements SourceNode {
 function openUnknown(access: HostAccess, path: Buffer, name: Uint8Array): HostNode {
   const stats = look(access, path, false);
   return stats.isFile() ? openFile(access, path, name, false) : new HostNode(access, path, name, -1, stats);
-}
-
-const NS_PER_SEC = 1_000_000_000n;
-
-export function timeOf(stats: Stats | BigIntStats, which: "atime" | "mtime"): Timespec {
-  if (typeof stats.mode === "number") {
-    const ms = (stats as Stats)[`${which}Ms`];
-    const sec = Math.floor(ms / 1000);
-    return { sec, nsec: Math.floor((ms - sec * 1000) * 1e6) };
-  }
-  const ns = (stats as BigIntStats)[`${which}Ns`];
-  const nsec = Number(((ns % NS_PER_SEC) + NS_PER_SEC) % NS_PER_SEC);
-  return { sec: Number((ns - BigInt(nsec)) / NS_PER_SEC), nsec };
-}
-
-/** As glibc's major and minor for numbers of 12 and 20 bits. */
-export function deviceParts(rdev: number): { major: number; minor: number } {
-  return { major: (rdev >>> 8) & 0xfff, minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00) };
 }
 
 /** Standard input, as a file of the caller's that ends when it ends. */

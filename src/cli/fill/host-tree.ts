@@ -5,12 +5,11 @@ import { loadNativeFs, type NativeFs } from "../../platform/node/native.js";
 import { FsError } from "../../lib/errno.js";
 import { isAllZero } from "../../lib/bytes.js";
 import type { Timespec } from "../../vfs/inode.js";
-import { deviceParts, timeOf } from "../copy-in/host-source.js";
+import { dataRuns, HostStats, timeOf } from "../host-stats.js";
 import type { Output } from "../output.js";
 import { humanSize, quoted } from "../text.js";
 
 const SLASH = 0x2f;
-const SECTOR_BYTES = 512;
 const READ_FLAGS = constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0);
 /** Where the host does not tell where holes are, so many bytes of zeroes are one: no filesystem has smaller blocks. */
 const HOLE_UNIT_BYTES = 1024;
@@ -68,35 +67,18 @@ export class HostTree implements TreeSource {
   }
 }
 
-class HostNode implements TreeNode {
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly linkCount: number;
-  readonly sizeBytes: number;
+class HostNode extends HostStats implements TreeNode {
   readonly atime: Timespec;
   readonly mtime: Timespec;
   readonly path: Buffer;
 
   /** @param terminated the path with a NUL behind it, as the C library wants it. */
-  constructor(private readonly native: NativeFs | undefined, private readonly latestSec: number | undefined, private readonly terminated: Buffer, private readonly stats: BigIntStats) {
+  constructor(private readonly native: NativeFs | undefined, private readonly latestSec: number | undefined, private readonly terminated: Buffer, stats: BigIntStats) {
+    super(stats);
     this.path = terminated.subarray(0, terminated.length - 1);
-    this.mode = Number(stats.mode);
-    this.uid = Number(stats.uid);
-    this.gid = Number(stats.gid);
-    this.linkCount = Number(stats.nlink);
-    this.sizeBytes = Number(stats.size);
     const mtime = timeOf(stats, "mtime");
     this.mtime = latestSec === undefined || mtime.sec < latestSec ? mtime : { sec: latestSec, nsec: 0 };
     this.atime = latestSec === undefined ? timeOf(stats, "atime") : this.mtime;
-  }
-
-  get rdev(): { major: number; minor: number } {
-    return deviceParts(Number(this.stats.rdev));
-  }
-
-  identity(): string {
-    return `${this.stats.dev}:${this.stats.ino}`;
   }
 
   names(): Uint8Array[] {
@@ -126,8 +108,8 @@ class HostNode implements TreeNode {
 
   runs(): readonly DataRun[] {
     const { sizeBytes, native } = this;
-    if (Number(this.stats.blocks) * SECTOR_BYTES >= sizeBytes) return [{ offsetBytes: 0, endBytes: sizeBytes }];
-    return this.opened((fd) => (native === undefined ? runsByContent(fd, sizeBytes) : runsByHost(native, fd, sizeBytes)));
+    if (!this.hasHoles) return [{ offsetBytes: 0, endBytes: sizeBytes }];
+    return this.opened((fd) => (native === undefined ? runsByContent(fd, sizeBytes) : dataRuns(native, fd, sizeBytes)));
   }
 
   read(sizeBytes: number): Uint8Array {
@@ -144,17 +126,6 @@ class HostNode implements TreeNode {
       closeSync(fd);
     }
   }
-}
-
-function runsByHost(native: NativeFs, fd: number, sizeBytes: number): DataRun[] {
-  const runs: DataRun[] = [];
-  for (let endBytes = 0; endBytes < sizeBytes;) {
-    const offsetBytes = native.seekData(fd, endBytes);
-    if (offsetBytes === undefined || offsetBytes >= sizeBytes) break;
-    endBytes = Math.min(native.seekHole(fd, offsetBytes), sizeBytes);
-    runs.push({ offsetBytes, endBytes });
-  }
-  return runs;
 }
 
 /** Zeroes may be a hole: where nobody can tell, they are taken for one. */
