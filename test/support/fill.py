@@ -78,7 +78,7 @@ def sparse():
             file.seek(offset)
             file.write(b"at %d" % offset)
     with open(path("all-hole"), "wb") as file:
-        file.truncate(123_456_789)
+        file.truncate(12_345_678)
 
 
 def fragmented():

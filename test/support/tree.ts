@@ -37,7 +37,7 @@ function nodeOf(stats: Pick<BigIntStats, "mode" | "ino" | "nlink" | "uid" | "gid
 }
 
 /** A file larger than this is hashed by its data alone: reading gigabytes of zeroes proves little. */
-const HASH_BYTES_MAX = 20_000_000n;
+const HASH_BYTES_MAX = 200_000_000n;
 
 /** What Linux says of everything below `root`. */
 export function linuxTree(root: string): Tree {
