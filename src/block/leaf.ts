@@ -42,8 +42,8 @@ class Batch implements Io {
   }
 }
 
-export function describeBio({ op, offsetBytes, data }: Bio): string {
-  return op === "flush" ? op : `${op} ${data.length} at ${offsetBytes}`;
+export function describeBio({ op, offsetBytes, data, fua }: Bio): string {
+  return op === "flush" ? op : `${op} ${data.length} at ${offsetBytes}${fua === true ? ", FUA" : ""}`;
 }
 
 /** @throws FsError EIO past the end, EROFS, EINVAL a write that does not cover whole sectors. */

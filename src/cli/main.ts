@@ -1,6 +1,6 @@
 /**
  * The command line. Every verb is a task over a mounted volume; a local image is driven synchronously, one on the web asynchronously.
- * Exit codes: 0 all went well, 1 something could not be read or written, 2 wrong usage or an image that cannot be opened.
+ * Exit codes: 0 all went well, 1 something could not be read or written, or the lab found a failure, 2 wrong usage or an image that cannot be opened.
  */
 import { Command, CommanderError, InvalidArgumentError } from "commander";
 import { createRequire } from "node:module";
@@ -52,7 +52,7 @@ Examples:
   ext4 find disk.img:/ -name '*.conf'   ext4 dump extents disk.img:/big
   ext4 cp -a dir disk.img:/to           ext4 rm -r disk.img:/tmp/old
 
-Exit codes: 0 all went well; 1 something could not be read or written; 2 wrong usage, or an image that cannot be opened.`)
+Exit codes: 0 all went well; 1 something could not be read or written, or the lab found a failure; 2 wrong usage, or an image that cannot be opened.`)
   .exitOverride();
 
 const session = new Session(() => program.opts<GlobalOptions>());

@@ -117,7 +117,16 @@ export function aside<T>(work: () => T): T {
 
 /** A place where others may come in between, though nothing is waited for: for the lab. Other drivers never see it. */
 export function* racePoint(at: string): Task<void> {
-  if (isExplored) yield { op: "pause", at };
+  if (!isExplored) return;
+  pauseListener?.();
+  yield { op: "pause", at };
+}
+
+let pauseListener: (() => void) | undefined;
+
+/** Hears, on the task's own stack, of each place where it may be left: for the lab's stories. */
+export function setPauseListener(listener: (() => void) | undefined): void {
+  pauseListener = listener;
 }
 
 export class Scheduler implements TaskDriver {

@@ -30,7 +30,7 @@ export function scenarioNamed(name: string): Scenario {
 export function strategyNamed(name: string): Partial<Strategy> {
   if (name === "default") return {};
   const bug = ALL_BUGS.find((each) => each.name === name);
-  const strategy = bug?.strategy ?? (STRATEGIES as Readonly<Record<string, Partial<Strategy>>>)[name];
+  const strategy = bug?.strategy ?? (Object.hasOwn(STRATEGIES, name) ? STRATEGIES[name as keyof typeof STRATEGIES] : undefined);
   if (strategy === undefined) throw new FsError("ENOENT", `no strategy is called '${name}': there are default, ${strategyNames().join(", ")}`);
   return strategy;
 }

@@ -4,6 +4,11 @@
  */
 import { FsError } from "../lib/errno.js";
 
+/** A list of choices, a cut or a fault that this run has no place for. */
+export class MisfitError extends Error {
+  override name = "MisfitError";
+}
+
 /** Picks one of `count`: 0 .. count - 1. */
 export type Choose = (count: number) => number;
 
@@ -16,16 +21,19 @@ export class Choices {
   /** @param isLenient a number that does not fit counts as 0: for lists that were cut and changed. */
   constructor(private readonly given: readonly number[], private readonly beyond: Choose = alwaysFirst, private readonly isLenient = false) {}
 
+  /** What is given and was not asked for. */
+  get leftOver(): number { return this.isLenient ? 0 : Math.max(0, this.given.length - this.made.length); }
+
   /** The next choice is one that was given. */
   get isGiven(): boolean { return this.made.length < this.given.length; }
 
-  /** @param pick decides instead of `beyond`. @throws FsError EINVAL the list was made for another run. */
+  /** @param pick decides instead of `beyond`. @throws MisfitError the list was made for another run. */
   choose(count: number, pick: Choose = this.beyond): number {
     if (count === 1) return 0; // nothing is open
     const at = this.made.length;
     let choice = at < this.given.length ? this.given[at]! : pick(count);
     if (this.isLenient && choice >= count) choice = 0;
-    if (!(choice >= 0 && choice < count)) throw new FsError("EINVAL", `the list does not fit this run: choice ${at} is ${choice} of ${count}`);
+    if (!(choice >= 0 && choice < count)) throw new MisfitError(`choice ${at + 1} is ${choice}, of ${count}`);
     this.made.push(choice);
     return choice;
   }

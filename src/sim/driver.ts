@@ -7,14 +7,17 @@ import { setRecorder } from "../sched/footprint.js";
 import { DeadlockError, resume, setExplored, TaskContext, type TaskDriver } from "../sched/scheduler.js";
 import type { Io, Sleepable, Task, Wait } from "../sched/task.js";
 import { HappensBefore } from "./happens-before.js";
+import { ScenarioError } from "./scenario.js";
 
 export class LabTask {
   readonly context: TaskContext;
   isDone = false;
   /** What its next step begins with. */
   pendingIo: Io | undefined;
-  /** Where it waits, or may be left. */
+  /** Where it waits, or may be left. undefined: it runs, has ended, or has not begun. */
   wait: Wait | undefined;
+  /** What ended it, if it did not come to its end. */
+  thrown: { readonly error: unknown } | undefined;
   /** What the call under way has touched, and may touch again whenever it goes on. */
   readonly inHand = new Map<object, boolean>();
 
@@ -39,9 +42,11 @@ export interface Turn {
 export interface DriverListener {
   /** A step is about to begin. */
   stepBegins?(task: LabTask, step: number): void;
+  /** The request that its task had made was carried out. */
+  ioDone?(task: LabTask, io: Io): void;
+  /** The step under way is about to end in a sleep. */
+  sleeps?(): void;
   stepEnded?(task: LabTask, step: number): void;
-  /** The step under way touched something that tasks share. */
-  touched?(task: LabTask): void;
 }
 
 /** Stands for the order of calls. */
@@ -65,13 +70,16 @@ export class ExploringDriver implements TaskDriver {
   /** Locks and queues that the step under way has touched: each time anew, unlike all else, which a call may keep in hand. */
   private readonly locks = new Map<object, boolean>();
   private readonly recorder = (shared: object, isWrite: boolean): void => {
-    this.listener.touched?.(this.current!);
     this.note("describeHolders" in shared ? this.locks : this.current!.inHand, shared, isWrite);
   };
   private isCallOver = false;
   private isStopped = false;
 
-  constructor(private readonly listener: DriverListener = {}) {}
+  private readonly listeners: DriverListener[] = [];
+
+  addListener(listener: DriverListener): void {
+    this.listeners.push(listener);
+  }
 
   add(name: string, task: Task<void>): LabTask {
     const added = new LabTask(this, this.tasks.length, name, task);
@@ -81,6 +89,7 @@ export class ExploringDriver implements TaskDriver {
 
   sleep(context: TaskContext, on: Sleepable): void {
     context.sleepsOn = on;
+    for (const listener of this.listeners) listener.sleeps?.();
   }
 
   wake(context: TaskContext): void {
@@ -143,15 +152,21 @@ export class ExploringDriver implements TaskDriver {
   private step(task: LabTask): void {
     const step = ++this.stepCount;
     if (step > STEPS_MAX) throw new LivelockError(`after ${STEPS_MAX} steps nobody has come to an end: ${task.name} goes on and on`);
-    this.listener.stepBegins?.(task, step);
+    for (const listener of this.listeners) listener.stepBegins?.(task, step);
     setExplored(true);
     setRecorder(this.recorder);
     try {
       this.finishIo(task);
+      task.wait = undefined;
       const outcome = resume<void>(task.context);
       task.isDone = outcome.done;
       task.wait = outcome.done ? undefined : outcome.wait;
       if (!outcome.done && outcome.wait.op === "io") task.pendingIo = outcome.wait.io;
+      if (!outcome.done && (outcome.wait as Partial<Wait> | undefined)?.op === undefined) throw new ScenarioError(`task ${task.name} yields what is no wait: calls are made with yield*`);
+    } catch (error) {
+      task.isDone = true;
+      task.thrown = { error };
+      throw error;
     } finally {
       setRecorder(undefined);
       setExplored(false);
@@ -161,7 +176,7 @@ export class ExploringDriver implements TaskDriver {
     this.locks.clear();
     if (this.isCallOver) task.inHand.clear();
     this.isCallOver = false;
-    this.listener.stepEnded?.(task, step);
+    for (const listener of this.listeners) listener.stepEnded?.(task, step);
   }
 
   private finishIo(task: LabTask): void {
@@ -173,6 +188,8 @@ export class ExploringDriver implements TaskDriver {
     } catch (error) {
       context.pendingError = error;
       context.hasPendingError = true;
+      return;
     }
+    for (const listener of this.listeners) listener.ioDone?.(task, io);
   }
 }

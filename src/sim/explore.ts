@@ -30,13 +30,17 @@ export interface Budget {
 
 export const DEFAULT_BUDGET: Budget = { runs: 200, preemptions: undefined, explorer: "auto", seed: 1, crash: CRASH_BUDGET };
 
+interface DepthFirstJob { readonly kind: "depth-first"; readonly runs: number; readonly preemptions: number }
+
 /** A search that can be made anywhere: plain data. */
 export type Job =
-  | { readonly kind: "depth-first"; readonly runs: number; readonly preemptions: number }
+  | DepthFirstJob
   | { readonly kind: "pct" | "random"; readonly runs: number; readonly seed: number }
   | { readonly kind: "faults"; readonly runs: number; readonly seed: number; readonly schedules: number };
 
 const CHUNK_RUNS = 50;
+/** Of one kind: what is known of each is kept until the end. */
+const CHUNKS_MAX = 10_000;
 const PCT_DEPTH = 3;
 const FAULT_SCHEDULES = 3;
 /** One image in so many is shown to e2fsck. */
@@ -48,7 +52,9 @@ export function jobsFor(scenario: Scenario, { runs, preemptions, explorer, seed 
   const jobs: Job[] = [];
   const depthFirst = (share: number, bound: number): void => { jobs.push({ kind: "depth-first", runs: Math.ceil(runs * share), preemptions: bound }); };
   const sample = (kind: "pct" | "random", share: number, first: number): void => {
-    for (let done = 0, wanted = Math.ceil(runs * share); done < wanted; done += CHUNK_RUNS) jobs.push({ kind, runs: Math.min(CHUNK_RUNS, wanted - done), seed: first + done });
+    const wanted = Math.ceil(runs * share);
+    const chunkRuns = Math.max(CHUNK_RUNS, Math.ceil(wanted / CHUNKS_MAX));
+    for (let done = 0; done < wanted; done += chunkRuns) jobs.push({ kind, runs: Math.min(chunkRuns, wanted - done), seed: first + done });
   };
   if (explorer === "depth-first") depthFirst(1, preemptions ?? 2);
   else if (explorer !== "auto") sample(explorer, 1, seed);
@@ -71,17 +77,18 @@ export interface JobContext {
 
 export function runJob(scenario: Scenario, strategy: Partial<Strategy>, job: Job, crash: CrashBudget, { fsck, isOver }: JobContext = {}): SearchResult {
   forgetOthers(scenario);
-  const task: SearchTask = { scenario, strategy, runsMax: job.runs, crash: scenario.crash === true ? crash : undefined, fsck: oneInSoMany(fsck), isOver };
+  let imageCount = 0;
+  const oneInSoMany: SearchTask["fsck"] = fsck === undefined ? undefined : (image) => (imageCount++ % FSCK_SHARE === 0 ? fsck(image) : undefined);
+  const result = search({ scenario, strategy, runsMax: job.runs, crash: scenario.crash === true ? crash : undefined, fsck: oneInSoMany, isOver }, job);
+  return { ...result, fsckImages: Math.ceil(imageCount / FSCK_SHARE) };
+}
+
+function search(task: SearchTask, job: Job): SearchResult {
   switch (job.kind) {
     case "depth-first": return searchDepthFirst(task, job.preemptions);
     case "faults": return searchFaults(task, job.seed, job.schedules);
     default: return searchBySampling(task, { kind: job.kind, seed: job.seed, depthMax: PCT_DEPTH });
   }
-}
-
-function oneInSoMany(fsck: SearchTask["fsck"]): SearchTask["fsck"] {
-  let imageCount = 0;
-  return fsck === undefined ? undefined : (image) => (imageCount++ % FSCK_SHARE === 0 ? fsck(image) : undefined);
 }
 
 /** What lockdep has learned of other searches would be told of in this one's failures; and of the setup, in those of the first search alone. */
@@ -101,6 +108,8 @@ export interface Verdict {
   readonly runs: number;
   readonly steps: number;
   readonly crash: CrashCounts;
+  /** Images that e2fsck was shown. */
+  readonly fsckImages: number;
 }
 
 /** @param results of all jobs up to the first that found something, in the order of the jobs. */
@@ -113,6 +122,7 @@ export function verdictOf(scenario: string, strategy: string, jobs: readonly Job
   return {
     scenario, strategy, found, replay: found === undefined ? undefined : replayOf(scenario, strategy, found), jobs: counted.map((result, index) => ({ job: jobs[index]!, result })),
     runs: counted.reduce((sum, { runs }) => sum + runs, 0), steps: counted.reduce((sum, { steps }) => sum + steps, 0), crash,
+    fsckImages: counted.reduce((sum, { fsckImages }) => sum + fsckImages, 0),
   };
 }
 
@@ -131,31 +141,53 @@ export function explore(scenario: Scenario, strategyName: string, strategy: Part
   return verdictOf(scenario.name, strategyName, jobs, results);
 }
 
-/** What was looked at and what was left out, in sentences. */
-export function describeVerdict({ scenario, strategy, found, jobs, runs, crash }: Verdict): string {
-  const lines = [`${scenario} with ${strategy === "default" ? "the engine as it ships" : strategy}: ${found === undefined ? "nothing found" : `${found.failure.kind}, found in run ${runs}`}`];
-  for (const text of groupJobs(jobs)) lines.push(`  ${text}`);
+/** What was looked at and what was left out, in sentences. @param isInterrupted by whoever waits for it. */
+export function describeVerdict({ scenario, strategy, found, jobs, runs, crash, fsckImages }: Verdict, isInterrupted = false): string {
+  const lines = [`${scenario} with ${strategy === "default" ? "the engine as it ships" : strategy}: ${found === undefined ? "nothing found" : `${found.failure.kind}, found in run ${runs}`}${isInterrupted ? ", interrupted" : ""}`];
+  for (const text of groupJobs(jobs, isInterrupted)) lines.push(`  ${text}`);
   if (crash.moments > 0) {
     lines.push(`  ${crash.states} states after power cuts at ${crash.moments} moments (${crash.recoveryStates} of them after a second cut, during recovery; ${crash.equalStates} more were equal to one of these)`);
     if (crash.sampledMoments > 0) lines.push(`  cut off: ${crash.sampledMoments} moments had more states than the bound, of which only some were looked at`);
   }
+  if (fsckImages > 0) lines.push(`  ${count(fsckImages, "image")} shown to e2fsck: one in ${FSCK_SHARE}, from the first of each search on`);
   return lines.join("\n");
 }
 
-function groupJobs(jobs: Verdict["jobs"]): string[] {
+function groupJobs(jobs: Verdict["jobs"], isInterrupted: boolean): string[] {
   const lines: string[] = [];
   const sampled = new Map<string, number>();
   for (const { job, result } of jobs) {
-    if (job.kind === "depth-first") lines.push(describeDepthFirst(job.preemptions, result));
-    else if (job.kind === "faults") lines.push(`${count(result.runs, "run")} with a fault from outside each${result.isExhaustive ? ": every one that there is" : ""}`);
+    if (job.kind === "depth-first") lines.push(describeDepthFirst(job, result, isInterrupted));
+    else if (job.kind === "faults") lines.push(describeFaults(job.schedules, result));
     else sampled.set(job.kind, (sampled.get(job.kind) ?? 0) + result.runs);
   }
-  for (const [kind, runs] of sampled) lines.push(kind === "pct" ? `${count(runs, "run")} by PCT, for bugs of depth ${PCT_DEPTH}` : `${count(runs, "run")} by chance`);
+  for (const [kind, runs] of sampled) lines.push(kind === "pct" ? `${count(runs, "run")} by PCT, for bugs of depth 1 to ${PCT_DEPTH} in turn` : `${count(runs, "run")} by chance`);
   return lines;
 }
 
-function describeDepthFirst(preemptions: number, { runs, equalRuns, boundedTurns, isExhaustive, found }: SearchResult): string {
-  const bound = preemptions === Infinity ? "any number of preemptions" : `at most ${preemptions} preemption${preemptions === 1 ? "" : "s"}`;
-  const left = isExhaustive ? (boundedTurns > 0 ? `; cut off: ${boundedTurns} turns beyond that bound` : "") : found === undefined ? "; cut off by the budget" : "";
-  return `${isExhaustive ? "every interleaving" : "interleavings"} with ${bound}, depth first: ${count(runs, "run")} (${equalRuns} dropped where they met an equal state)${left}`;
+function describeFaults(schedules: number, { runs, isExhaustive, faults = {} }: SearchResult): string {
+  const { requests, blocks, pages } = faults;
+  const kinds = [
+    ...(requests === undefined ? [] : [`requests 1 to ${requests}, failing once and for good`]),
+    ...(blocks === undefined ? [] : [`0 to ${blocks} free blocks`]),
+    ...(pages === undefined ? [] : [`a cache of 1 to ${count(pages, "page")}`]),
+  ];
+  return `${count(runs, "run")} with a fault from outside each, in ${schedules} interleavings of each: ${kinds.join("; ")}${isExhaustive ? "" : "; cut off"}`;
+}
+
+function describeDepthFirst({ preemptions, runs: runsMax }: DepthFirstJob, { runs, equalRuns, boundedTurns, isExhaustive, found }: SearchResult, isInterrupted: boolean): string {
+  const ending = isInterrupted && runs < runsMax ? "interrupted" : "cut off by the budget";
+  const left = isExhaustive ? (boundedTurns > 0 ? `; cut off: ${boundedTurns} turns beyond that bound` : "") : found === undefined ? `; ${ending}` : "";
+  return `${isExhaustive ? "every interleaving" : "interleavings"} with ${boundInWords(preemptions)}, depth first: ${count(runs, "run")} (${equalRuns} dropped where they met an equal state)${left}`;
+}
+
+const boundInWords = (preemptions: number): string => (preemptions === Infinity ? "any number of preemptions" : `at most ${count(preemptions, "preemption")}`);
+
+/** A search by name, whatever became of it. */
+export function describeJob(job: Job): string {
+  switch (job.kind) {
+    case "depth-first": return `interleavings with ${boundInWords(job.preemptions)}, depth first`;
+    case "faults": return "runs with a fault from outside each";
+    default: return `${count(job.runs, "run")} by ${job.kind === "pct" ? "PCT" : "chance"}, from seed ${job.seed} on`;
+  }
 }

@@ -5,6 +5,7 @@ import { LockOrderError } from "../sched/lockdep.js";
 import { DeadlockError } from "../sched/scheduler.js";
 import { Signal } from "../vfs/signal.js";
 import { LivelockError } from "./driver.js";
+import { hasStacks, traceOfError, withTraces } from "./report/call-trace.js";
 
 export type FailureKind =
   /** A task ended in an error or a signal that the scenario does not expect. */
@@ -41,6 +42,15 @@ export interface Failure {
   readonly cuts?: readonly (readonly number[])[];
 }
 
+/** Kinds whose messages say what is wrong, and not how it came about. */
+const TELLING = new Set<FailureKind>(["error", "warning", "assertion", "corruption", "invariant"]);
+
+/** Whether two runs show the same: of one kind, and in the same words, but for numbers. */
+export function isSameFailure(a: Failure, b: Failure): boolean {
+  const words = ({ message }: Failure): string => message.split("\n")[0]!.replace(/\d+/g, "0");
+  return a.kind === b.kind && (!TELLING.has(a.kind) || words(a) === words(b));
+}
+
 /** Of what ended a run. */
 export function failureKindOf(error: unknown): FailureKind {
   if (error instanceof LockOrderError) return "lockdep";
@@ -51,6 +61,11 @@ export function failureKindOf(error: unknown): FailureKind {
   return "error";
 }
 
+/** What an error says, and, of what was not to happen at all, how one got there. */
 export function textOf(error: unknown): string {
-  return error instanceof FsError || error instanceof Signal ? error.message : error instanceof Error ? (error.stack ?? error.message) : String(error);
+  const mayHappen = error instanceof FsError || error instanceof Signal;
+  const text = mayHappen || error instanceof AssertionError ? error.message : String(error);
+  // A report of lockdep's has the stacks that matter in its message.
+  const trace = mayHappen || hasStacks(text) ? [] : traceOfError(error);
+  return [withTraces(text), ...(trace.length === 0 ? [] : ["Call Trace:", ...trace.map((name) => ` ${name}`)])].join("\n");
 }

@@ -9,7 +9,7 @@ import { O_CREAT, O_EXCL, O_RDWR } from "../vfs/flags.js";
 import { S_IFDIR, S_IFLNK, S_IFMT, S_IFREG } from "../vfs/inode.js";
 import { Arena, LabDisk, LabPmem, type Medium, type MediumOptions } from "./crash/medium.js";
 import { EPOCH_SEC, Lab } from "./lab.js";
-import type { Scenario, WorldRecipe } from "./scenario.js";
+import { taskOf, type Scenario, type WorldRecipe } from "./scenario.js";
 import { alwaysFirst } from "./choices.js";
 import { fileIdOf } from "./historian.js";
 import type { FileId } from "./model/history.js";
@@ -58,7 +58,7 @@ function makeImage(scenario: Scenario): BaseImage {
   runSync(lab.mount());
   if (mkfsOptions(recipe).journalBytes !== undefined && !lab.fs.journal.hasLog) throw new RangeError(`${scenario.name}: ${device.sizeBytes} bytes are too few for a journal`);
   for (const [path, content] of Object.entries(recipe.files ?? {})) runSync(makeFile(lab.process, path, typeof content === "string" ? encode(content) : content));
-  if (scenario.setup !== undefined) runSync(scenario.setup(lab));
+  if (scenario.setup !== undefined) runSync(taskOf(scenario, "setup", scenario.setup(lab)));
   const tree = runSync(lookAt(lab));
   runSync(lab.unmount());
   return { arena: new Arena(device.bytes), tree };

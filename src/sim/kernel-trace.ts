@@ -19,13 +19,21 @@ const KERNEL_NAMES: Readonly<Record<string, readonly string[]>> = {
   faultFor: ["__do_page_fault", "do_page_fault", "page_fault"],
 };
 
+/** Names of ours that end in a digit. */
+const NUMBERED = /(?:Ext4|Md4|Tag3|renameat2|\d\d)$/;
+
+/** A function's name without the digit that a bundler puts behind it where two files have the same. */
+export function unbundled(name: string): string {
+  return NUMBERED.test(name) ? name : name.replace(/(?<=[a-z])[2-9]$/, "");
+}
+
 /** Innermost first, without those that are nothing to Linux. */
 export function kernelTrace(stack: string): string[] {
   const names: string[] = [];
   for (const line of stack.split("\n")) {
     // "at pageFault.next (<anonymous>)" is the resumption of the generator whose own line stands above.
     const name = /^\s+at (?:Object\.|\w+\.)?\*?(\w+) \((?!<anonymous>)/.exec(line)?.[1];
-    for (const kernelName of (name === undefined ? undefined : KERNEL_NAMES[name]) ?? []) if (names.at(-1) !== kernelName) names.push(kernelName);
+    for (const kernelName of (name === undefined ? undefined : KERNEL_NAMES[unbundled(name)]) ?? []) if (names.at(-1) !== kernelName) names.push(kernelName);
   }
   return names;
 }

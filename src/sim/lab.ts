@@ -62,7 +62,8 @@ export class Lab {
     yield* unmountExt4(this.fs);
   }
 
-  get warnings(): readonly FsError[] { return this.fs.warnings; }
+  /** None before it is mounted. */
+  get warnings(): readonly FsError[] { return (this.fs as Ext4 | undefined)?.warnings ?? []; }
 
   /** As the flusher does it: dirty pages go to disk, and old transactions are committed. */
   *writeback(): Task<void> {

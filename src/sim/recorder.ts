@@ -4,6 +4,7 @@ import { currentTask, racePoint } from "../sched/scheduler.js";
 import type { Task } from "../sched/task.js";
 import { Process } from "../vfs/process.js";
 import { Signal } from "../vfs/signal.js";
+import { headline } from "./report/call-trace.js";
 
 /** One call, as a program makes it. Begins and ends are numbered together, from 1. */
 export interface Call {
@@ -32,6 +33,8 @@ const UNRECORDED = new Set<PropertyKey>(["walker", "inMount", "onFile", "onTarge
 export class Recorder {
   readonly calls: Call[] = [];
   private readonly listeners: CallListener[] = [];
+  /** Calls of processes that were made and have not begun: in the end, those where somebody forgot yield*. */
+  readonly unbegun = new Set<{ readonly name: string }>();
   private moment = 0;
   /** Which calls began and ended, in which order, and what they came to. */
   order = "";
@@ -47,12 +50,17 @@ export class Recorder {
         const value = Reflect.get(target, name, target) as unknown;
         if (typeof value !== "function") return value;
         if (UNRECORDED.has(name) || Object.getPrototypeOf(value) !== GeneratorFunction) return value.bind(target) as unknown;
-        return (...args: unknown[]) => this.call(String(name), args, () => (value as (...args: unknown[]) => Task<unknown>).apply(target, args), target);
+        return (...args: unknown[]) => {
+          const made = { name: String(name) };
+          this.unbegun.add(made);
+          return this.call(made.name, args, () => (value as (...args: unknown[]) => Task<unknown>).apply(target, args), target, made);
+        };
       },
     });
   }
 
-  *call<T>(name: string, args: readonly unknown[], work: () => Task<T>, process?: Process): Task<T> {
+  *call<T>(name: string, args: readonly unknown[], work: () => Task<T>, process?: Process, made?: { readonly name: string }): Task<T> {
+    if (made !== undefined) this.unbegun.delete(made);
     yield* racePoint(name);
     const call: Call = { task: currentTask()?.name ?? "", name, args: args.map(copyOf), process, begin: ++this.moment, end: Infinity, result: undefined, error: undefined };
     this.calls.push(call);
@@ -64,7 +72,7 @@ export class Recorder {
       call.result = args.some((arg) => arg instanceof Uint8Array) && typeof result === "number" ? { count: result, buffer: bufferOf(args, result) } : result;
       return result as T;
     } catch (error) {
-      call.error = error instanceof FsError ? error.code : error instanceof Signal ? "signal" : String(error);
+      call.error = error instanceof FsError ? error.code : error instanceof Signal ? "signal" : headline(String(error));
       throw error;
     } finally {
       call.end = ++this.moment;

@@ -41,7 +41,10 @@ export function decodeReplay(text: string): Replay {
   };
 }
 
+const FAULT_MAX = 1_000_000;
+
 function faultOf(letter: keyof typeof FAULT_LETTERS, number: number): RunFault {
+  if (number > FAULT_MAX || (number === 0 && letter !== "s")) throw new FsError("EINVAL", `'${letter}${number}' is no fault`);
   const kind = FAULT_LETTERS[letter];
   return kind === "request" ? { kind, number, forGood: letter === "F" } : { kind, number };
 }

@@ -8,17 +8,17 @@ import { PAGE_BYTES } from "../mm/memory.js";
 import { aside, runSync } from "../sched/scheduler.js";
 import type { Task } from "../sched/task.js";
 import { Signal } from "../vfs/signal.js";
-import type { Choices } from "./choices.js";
+import { MisfitError, type Choices } from "./choices.js";
 import { checkFilesystem, judgeAborted, judgeWreck } from "./crash/aftermath.js";
 import { forEachState, hashDifference, type CrashMemory } from "./crash/cutter.js";
 import type { Medium, Unit } from "./crash/medium.js";
-import { ExploringDriver, type DriverListener, type LabTask, type Turn } from "./driver.js";
+import { ExploringDriver, type DriverListener, type Turn } from "./driver.js";
 import { failureKindOf, textOf, type Failure, type FailureKind } from "./failure.js";
 import { Historian } from "./historian.js";
 import { baseImage, lookAt, makeMedium, type BaseImage, type FoundTree } from "./image.js";
 import { finalProblems } from "./judge.js";
 import { Lab } from "./lab.js";
-import type { Scenario } from "./scenario.js";
+import { ScenarioError, taskOf, type Scenario } from "./scenario.js";
 
 /** What is wrong from outside. */
 export type RunFault =
@@ -46,7 +46,16 @@ export interface RunPlan {
   /** Looks at the image with other eyes: e2fsck. @returns what is wrong. */
   readonly fsck?: ((image: Uint8Array) => string | undefined) | undefined;
   /** Hears of everything: for the story. */
-  readonly watch?: ((run: Run) => DriverListener) | undefined;
+  readonly watch?: ((run: Run) => RunListener) | undefined;
+}
+
+export interface RunListener extends DriverListener {
+  /** The cut that was asked for, in the run or again in the recovery: right before what, and what became of all that was on its way. */
+  powerFails?(what: string, survivors: string): void;
+  /** The device is recovered, and the power is to fail again meanwhile. */
+  recovers?(medium: Medium): void;
+  /** Tasks stand as they do now. */
+  failed?(): void;
 }
 
 export interface RunResult {
@@ -54,10 +63,14 @@ export interface RunResult {
   readonly failure: Failure | undefined;
   /** False: it was dropped on the way. */
   readonly isComplete: boolean;
+  /** What of the plan has no place in this run: it was made for another one. */
+  readonly misfit: string | undefined;
   readonly choices: readonly number[];
   readonly stepCount: number;
   /** Requests that tasks made. */
   readonly requestCount: number;
+  /** Of a run with few free blocks: somebody asked for one that was not there. */
+  readonly lacksSpace: boolean;
   /** Of all that happened and came out: two runs with the same choices have the same. */
   readonly fingerprint: string;
 }
@@ -80,9 +93,9 @@ export class Run {
   readonly driver: ExploringDriver;
   readonly historian = new Historian();
   failure: Failure | undefined;
-  /** What the cut that was asked for left, in words. */
-  survivors = "";
-  private readonly listener: DriverListener;
+  private misfit: string | undefined;
+  private isCut = false;
+  readonly listener: RunListener;
   private cast: unknown;
   /** Moments at which the power could fail since the last choice. */
   private momentsSinceChoice = 0;
@@ -90,6 +103,7 @@ export class Run {
   private isPromised = false;
   private isRunning = false;
   private spaceTaken = 0;
+  private lacksSpace = false;
   /** Requests of tasks. */
   private requestCount = 0;
   /** Choices up to the failure. */
@@ -100,7 +114,7 @@ export class Run {
     const recipe = fault?.kind === "memory" ? { ...scenario.world, mount: { ...scenario.world?.mount, pageCacheBytes: fault.number * PAGE_BYTES } } : scenario.world ?? {};
     this.base = baseImage(scenario);
     this.medium = makeMedium(recipe, this.base.arena, { isMortal: plan.crash !== undefined || plan.cuts !== undefined });
-    this.driver = new ExploringDriver({ stepBegins: (...args) => this.listener.stepBegins?.(...args), stepEnded: (...args) => this.stepEnded(...args), ...(plan.watch === undefined ? {} : { touched: (task) => this.listener.touched?.(task) }) });
+    this.driver = new ExploringDriver();
     this.lab = new Lab(this.medium, recipe, strategy, (count) => {
       if (count === 1) return 0;
       const value = choices.choose(count);
@@ -113,16 +127,14 @@ export class Run {
     this.lab.recorder.addListener({ began: () => this.promisesLapse(), ended: ({ name }) => this.isPromised ||= SYNCS.has(name) });
     this.lab.recorder.addListener(this.historian);
     this.listener = plan.watch?.(this) ?? {};
-  }
-
-  private stepEnded(task: LabTask, step: number): void {
-    this.listener.stepEnded?.(task, step);
-    this.checkWarnings();
+    this.driver.addListener(this.listener);
+    this.driver.addListener({ stepEnded: () => this.checkWarnings() });
   }
 
   fail(kind: FailureKind, message: string, cuts?: CutNumbers): void {
     this.driver.stop();
     if (this.failure !== undefined) return;
+    this.listener.failed?.();
     this.failure = { kind, message, step: this.driver.stepCount, ...(cuts === undefined ? {} : { cuts }) };
     // The step under way goes on, and may choose: a cut comes before that.
     this.choiceCount = this.plan.choices.made.length;
@@ -134,21 +146,24 @@ export class Run {
       isComplete = this.begin() && this.runTasks();
       if (isComplete && this.failure === undefined) this.finish();
     } catch (error) {
-      this.fail(failureKindOf(error), textOf(error));
+      if (error instanceof ScenarioError) throw error;
+      if (error instanceof MisfitError) this.misfit = error.message;
+      else this.fail(failureKindOf(error), textOf(error));
     }
+    if (isComplete || this.isCut) this.checkFit();
     const { driver, medium, plan: { choices }, lab } = this;
     const content = hashDifference(medium.bytes, this.base.arena.base, medium.changedPages);
     medium.release();
     return {
-      failure: this.failure, isComplete, choices: choices.made.slice(0, this.choiceCount), stepCount: driver.stepCount, requestCount: this.requestCount,
+      failure: this.failure, isComplete, misfit: this.misfit, choices: choices.made.slice(0, this.choiceCount), stepCount: driver.stepCount, requestCount: this.requestCount, lacksSpace: this.lacksSpace,
       fingerprint: `${driver.stepCount} ${driver.happensBefore.state} ${lab.recorder.order} ${content} ${this.failure?.kind ?? ""}`,
     };
   }
 
   private begin(): boolean {
     const { lab, plan: { scenario, fault } } = this;
-    runSync(lab.mount());
-    this.cast = runSync(scenario.prepare(lab));
+    runSync(this.preparing("it cannot be mounted", lab.mount()));
+    if (scenario.prepare !== undefined) this.cast = runSync(this.preparing("its prepare fails", taskOf(scenario, "prepare", scenario.prepare(lab))));
     this.medium.requestCount = 0;
     if (fault?.kind === "request") {
       this.medium.failAt = fault.number;
@@ -157,9 +172,19 @@ export class Run {
     return this.checkWarnings();
   }
 
+  /** Where the engine as it ships cannot come so far, the scenario is at fault. */
+  private *preparing<T>(what: string, task: Task<T>): Task<T> {
+    try {
+      return yield* task;
+    } catch (error) {
+      if (Object.keys(this.plan.strategy).length > 0 || error instanceof MisfitError) throw error;
+      throw new ScenarioError(`${this.plan.scenario.name}: ${what}: ${textOf(error)}`, { cause: error });
+    }
+  }
+
   private runTasks(): boolean {
     const { lab, driver, plan: { scenario, choices, chooseTurn } } = this;
-    for (const [name, task] of Object.entries(scenario.tasks)) driver.add(name, this.expected(task(lab, this.cast)));
+    for (const [name, task] of Object.entries(scenario.tasks)) driver.add(name, this.expected(taskOf(scenario, name, task(lab, this.cast))));
     this.medium.onBarrier = (what) => aside(() => this.mayFail(what));
     this.isRunning = true;
     const hasEnded = driver.run((turn) => {
@@ -167,7 +192,7 @@ export class Run {
       this.momentsSinceChoice = 0;
       return choice;
     });
-    if (hasEnded) this.mayFail("end");
+    if (hasEnded) this.mayFail("the end");
     this.requestCount = this.medium.requestCount;
     driver.current = undefined;
     this.isRunning = false;
@@ -186,6 +211,23 @@ export class Run {
     const left = Math.min(this.spaceTaken, Math.ceil(blocksLeft / sb.clusterBlocks));
     allocator.unreserve(left);
     this.spaceTaken -= left;
+    const reserve = allocator.reserve.bind(allocator);
+    const claim = allocator.claim.bind(allocator);
+    allocator.reserve = (clusters) => {
+      const isThere = reserve(clusters);
+      this.lacksSpace ||= !isThere;
+      return isThere;
+    };
+    allocator.claim = (request) => this.claiming(claim(request));
+  }
+
+  private *claiming<T>(task: Task<T>): Task<T> {
+    try {
+      return yield* task;
+    } catch (error) {
+      this.lacksSpace ||= error instanceof FsError && error.code === "ENOSPC";
+      throw error;
+    }
   }
 
   private chooseFreely(turn: Turn, chooseTurn: (turn: Turn) => number | undefined): number | undefined {
@@ -225,7 +267,9 @@ export class Run {
     if (cuts !== undefined) {
       const [[wanted, ...states], ...rest] = [cuts[0]!, ...cuts.slice(1)] as [readonly number[], ...CutNumbers];
       if (choices.isGiven || moment !== wanted) return;
-      this.survivors = describeSurvivors(this.medium.units(), states);
+      this.isCut = true;
+      checkStates(this.medium.units(), states);
+      this.listener.powerFails?.(what, describeSurvivors(this.medium.units(), states));
       judgeWreck(this, { image: this.medium.survivor(states), changedPages: this.medium.changedPages, cuts: [[moment, ...states]], where: what }, rest);
       driver.stop();
       return;
@@ -244,8 +288,17 @@ export class Run {
 
   /** A call begins, after which what a sync has promised may be undone: what a cut leaves is judged while the promise stands. */
   private promisesLapse(): void {
-    if (this.isPromised) aside(() => this.mayFail("call"));
+    if (this.isPromised) aside(() => this.mayFail("the next call"));
     this.isPromised = false;
+  }
+
+  /** A failure is one, whatever the plan had in store; a run that passes must have gone as it was planned. */
+  private checkFit(): void {
+    const { choices, cuts, fault } = this.plan;
+    if (this.failure !== undefined || this.misfit !== undefined) return;
+    if (choices.leftOver > 0) this.misfit = `the last ${choices.leftOver === 1 ? "choice was" : `${choices.leftOver} choices were`} not asked for`;
+    else if (cuts !== undefined && !this.isCut) this.misfit = `there is no moment ${cuts[0]![0]} after the last choice`;
+    else if (fault?.kind === "request" && fault.number > this.requestCount) this.misfit = `there is no request ${fault.number}: ${this.requestCount} are made`;
   }
 
   /** All tasks have ended. */
@@ -258,7 +311,9 @@ export class Run {
     if (fault !== undefined && lab.fs.journal.abortError !== undefined) {
       return judgeAborted(this);
     }
-    if (scenario.after !== undefined) runSync(scenario.after(lab, this.cast));
+    const [call] = lab.recorder.unbegun;
+    if (call !== undefined) throw new ScenarioError(`${scenario.name}: ${call.name}() has not begun: calls are made with yield*`);
+    if (scenario.after !== undefined) runSync(taskOf(scenario, "after", scenario.after(lab, this.cast)));
     const tree: FoundTree = runSync(lookAt(lab));
     const problems = fault === undefined ? finalProblems(this.historian.records, this.base.tree, tree) : [];
     if (problems.length > 0) this.fail("linearizability", problems.join("\n"));
@@ -267,8 +322,16 @@ export class Run {
   }
 }
 
+/** @throws MisfitError the cut was made of other units. */
+export function checkStates(units: readonly Unit[], states: readonly number[]): void {
+  if (states.length !== units.length) throw new MisfitError(`a cut of ${states.length} units, where ${units.length} are on their way`);
+  units.forEach(({ count, text }, at) => {
+    if (states[at]! >= count) throw new MisfitError(`${text} has no state ${states[at]}, but ${count}`);
+  });
+}
+
 /** "write 4096 at 8192 is there, write 1024 at 0 is not". */
-function describeSurvivors(units: readonly Unit[], states: readonly number[]): string {
+export function describeSurvivors(units: readonly Unit[], states: readonly number[]): string {
   if (units.length === 0) return "nothing was on its way";
-  return units.map(({ text, whole }, index) => `${text} ${states[index] === 0 ? "is lost" : states[index] === whole ? "is there" : `is there in part (${states[index]})`}`).join(", ");
+  return units.map(({ text, whole, part }, index) => `${text} ${states[index] === 0 ? "is lost" : states[index] === whole ? "is there" : `is there in part: ${part(states[index]!)}`}`).join(", ");
 }

@@ -1,11 +1,12 @@
 /**
- * A simpler run with the same failure: fewer turns away from whoever runs, an earlier end. First all runs with no preemption are made, then those with one, and two: the first failure of the same kind there has
+ * A simpler run with the same failure: fewer turns away from whoever runs, an earlier end. First all runs with no preemption are made, then those with one, and two: the first such failure there has
  * the fewest. Where that takes too long a choice less is tried, and kept if the failure comes out. After a power cut all that a cut may leave is looked at again, as other choices leave other things.
  */
 import type { Strategy } from "../ext4/strategy.js";
 import { Choices } from "./choices.js";
 import { CrashMemory, type CrashBudget } from "./crash/cutter.js";
 import { forgetOthers } from "./explore.js";
+import { isSameFailure } from "./failure.js";
 import { runScenario, type RunPlan } from "./run.js";
 import type { Scenario } from "./scenario.js";
 import { searchDepthFirst } from "./search/depth-first.js";
@@ -31,11 +32,11 @@ export function shrink(scenario: Scenario, strategy: Partial<Strategy>, found: F
 }
 
 function withFewerPreemptions(scenario: Scenario, strategy: Partial<Strategy>, found: FoundFailure, { crash, fsck, isOver, onProgress }: ShrinkOptions): FoundFailure | undefined {
-  const { failure: { kind, cuts }, fault } = found;
+  const { failure, failure: { cuts }, fault } = found;
   for (let preemptions = 0; preemptions <= PREEMPTIONS_MAX; preemptions++) {
     const task = { scenario, strategy, runsMax: RUNS_MAX, crash: cuts === undefined ? undefined : crash, fault, fsck, isOver };
     const simpler = searchDepthFirst(task, preemptions).found;
-    if (simpler?.failure.kind !== kind) continue;
+    if (simpler === undefined || !isSameFailure(simpler.failure, failure)) continue;
     onProgress?.(simpler);
     return { ...simpler, run: found.run };
   }
@@ -49,7 +50,7 @@ function withFewerChoices(scenario: Scenario, strategy: Partial<Strategy>, found
     if (++tries > TRIES_MAX || isOver?.() === true) return false;
     const memory = scenario.crash === true && best.failure.cuts !== undefined ? new CrashMemory(crash) : undefined;
     const { failure, choices: made } = runScenario({ scenario, strategy, choices: new Choices(choices, undefined, true), fault: best.fault, crash: memory, fsck });
-    if (failure?.kind !== best.failure.kind || !isSimpler(made, best.choices)) return false;
+    if (failure === undefined || !isSameFailure(failure, best.failure) || !isSimpler(made, best.choices)) return false;
     best = { ...best, failure, choices: [...made] };
     onProgress?.(best);
     return true;

@@ -199,6 +199,26 @@ describe.runIf(executablePath !== "")("in Chromium", () => {
     expect(complaints).toEqual([]);
   });
 
+  test("a fault from outside, the request that fails, a second cut, and what is left out", async () => {
+    const extra: readonly Told[] = [
+      [17, 2, "io", "fails with EIO: write 4096 at 1069056", at("", "writeRecord", { error: "EIO" })],
+      [17, -1, "gap", "1234 events are left out here, up to step 17", { count: 1234 }],
+      [18, -1, "io", "recovery: write 4096 at 12288", at("", "recoverOntoDevice")],
+      [18, -1, "power", "the power fails again, at a flush of the recovery: write 4096 at 12288 is lost"],
+    ];
+    const { page, complaints } = await open({ ...STORY, fault: "request 7 fails with EIO", events: [...STORY.events, ...eventsOf(extra)] });
+    const place = TOLD.length;
+    expect(await page.locator(".cause").textContent()).toBe("fault request 7 fails with EIO");
+    expect(await page.locator(".size").textContent()).toBe(`3 tasks, 20 steps, ${place + 3 + 1234} events, of which ${place + 3} are told`);
+    expect(await row(page, place).getAttribute("class")).toContain("error");
+    expect(await page.locator(`#bars [data-events="${place}"] title`).textContent()).toBe("jbd2: fails with EIO: write 4096 at 1069056, step 17");
+    expect(await row(page, place + 1).locator(".what").textContent()).toBe("1234 events are left out here, up to step 17");
+    for (const box of await page.locator("[data-filter]").all()) await box.uncheck();
+    expect(await page.locator("tr[data-event]:visible").count()).toBe(1); // the gap
+    expect(await page.locator('#bars [data-kind="power"]').count()).toBe(2);
+    expect(complaints).toEqual([]);
+  });
+
   test("on a telephone only the timeline scrolls sideways", async () => {
     const { page } = await open({ ...STORY, tasks: ["a task with a very long name indeed", ...STORY.tasks.slice(1)], replay: "1.".repeat(300) }, { width: 400, height: 800 });
     expect(await page.evaluate("document.documentElement.scrollWidth")).toBe(400);

@@ -15,7 +15,7 @@ test("a failure is found, told, replayed, and gone with the engine as it ships",
   const { status, stdout, stderr } = await ext4("lab", "run", SWITCH, "--strategy", "linux-4.13", "--html", page);
   expect({ status, stderr }).toEqual({ status: 1, stderr: "" });
   expect(stdout).toMatch(/^history\/journal-switch with linux-4\.13: warning, found in run \d+\n/);
-  expect(stdout).toContain("FAILURE: warning: WARNING: at mm/filemap.c:262 __delete_from_page_cache");
+  expect(stdout.replace(/\s+/g, " ")).toContain("FAILURE: warning: WARNING: at mm/filemap.c:262 __delete_from_page_cache");
   expect(readFileSync(page, "utf8")).toMatch(/^<!doctype html>[\s\S]*__delete_from_page_cache/);
   const replay = replayIn(stdout);
   expect(replay).toMatch(/^history\/journal-switch:linux-4\.13:[0-9a-z.]+$/);
@@ -100,6 +100,12 @@ test.each([
   [["run", SWITCH, "--runs", "0"], "--runs is a number from 1"],
   [["run", SWITCH, "--explorer", "none"], "--explorer is auto, depth-first, pct, random"],
   [["run", "history/*", "--html", "x.html"], "--html is for one scenario"],
+  [["run", SWITCH, "--html", "/no/such/story.html"], "--html /no/such/story.html: ENOENT"],
+  [["run", SWITCH, "--html", "/"], "--html /: it is a folder"],
+  [["replay", `${SWITCH}:default:`, "--html", "/no/such/story.html"], "--html /no/such/story.html: ENOENT"],
+  [["shrink", `${SWITCH}:default:`, "--html", "/no/such/story.html"], "--html /no/such/story.html: ENOENT"],
+  [["run", SWITCH, "--seconds", "0"], "--seconds is a number above 0"],
+  [["run", SWITCH, "--grace", "long"], "--grace is a number above 0"],
   [["replay", "nonsense"], "is no replay string"],
   [["replay", `${SWITCH}:linux-4.13:zb.q`], "was made for another scenario, strategy or engine"],
   [["shrink", `${SWITCH}:linux-4.13:A`], "'A' is no choice"],
@@ -109,6 +115,8 @@ test.each([
   expect(stderr).toContain(complaint);
 });
 
-test("help has examples", async () => {
+test("help has examples, and tells how the lab ends", async () => {
+  expect((await ext4("--help")).stdout).toMatch(/Exit codes: .*1 .*or the lab found a failure/);
+  expect((await ext4("lab", "run", "--help")).stdout).toMatch(/Exit codes: .*1 a failure was found.*\n130 interrupted/);
   await Promise.all(["run", "list", "replay", "shrink", "locks"].map(async (action) => expect((await ext4("lab", action, "--help")).stdout).toContain(`Examples:\n  ext4 lab ${action}`)));
 });

@@ -1,8 +1,17 @@
 /** The story of a failure, for a terminal and for other programs. */
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { scenarioNamed, strategyNamed } from "../../src/sim/catalogue.js";
+import { Choices } from "../../src/sim/choices.js";
+import { DEFAULT_BUDGET, explore } from "../../src/sim/explore.js";
+import { decodeReplay } from "../../src/sim/replay.js";
+import { storyHtml } from "../../src/sim/report/html.js";
 import { storyJson, storyStretches } from "../../src/sim/report/json.js";
 import type { Story, StoryEvent } from "../../src/sim/report/story.js";
+import { tell } from "../../src/sim/report/story-teller.js";
 import { storyTable } from "../../src/sim/report/table.js";
+import { runScenario } from "../../src/sim/run.js";
+import { scenario, type Scenario } from "../../src/sim/scenario.js";
+import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 
 const event = (step: number, task: number, kind: StoryEvent["kind"], text: string, more: Partial<StoryEvent> = {}): StoryEvent => ({ step, task, kind, text, ...more });
 const lock = (step: number, task: number, kind: "acquire" | "wait" | "release", name: string, functionName: string, call: string, mode = "write"): StoryEvent =>
@@ -161,4 +170,207 @@ test("JSON is the story and its stretches", () => {
   const { stretches, ...story } = JSON.parse(JSON.stringify(storyJson(DEADLOCK))) as ReturnType<typeof storyJson>;
   expect(story).toEqual(DEADLOCK);
   expect(stretches).toHaveLength(8);
+});
+
+/** What a run by this string tells: it must fail. */
+function storyOf(told: Scenario, strategy: string, tail: string): Story {
+  const { story } = tell(told, strategy, strategyNamed(strategy), decodeReplay(`${told.name}:${strategy}:${tail}`));
+  expect(story, tail).toBeDefined();
+  return story!;
+}
+const recorded = (text: string): Story => storyOf(scenarioNamed(text.split(":")[0]!), text.split(":")[1]!, text.split(":")[2]!);
+
+/** A file is written and synced; who does not get what he wants throws what is none of the engine's errors. */
+const writeAndSync = scenario<{ readonly fd: number }>({
+  name: "test/write-and-sync", description: "a file is written and synced",
+  *prepare({ process }) {
+    return { fd: yield* process.open("/f", O_RDWR | O_CREAT) };
+  },
+  tasks: {
+    *write({ process }, { fd }) {
+      try {
+        yield* process.pwrite(fd, new Uint8Array(3000).fill(7), 0);
+        yield* process.fsync(fd);
+      } catch {
+        throw new TypeError("it went wrong");
+      }
+    },
+    *later({ process }) {
+      yield* process.stat("/f");
+    },
+  },
+  faults: { requests: true, space: true, memory: true },
+  afterCrash: function* (lab) {
+    lab.check(false, "no cut is right");
+  },
+  crash: true,
+});
+
+describe("a fault from outside", () => {
+  test.each([
+    ["f1", "request 1 fails with EIO"],
+    ["F1", "request 1 fails with EIO, and all later ones"],
+    ["s0", "0 blocks are free"],
+  ])("%s stands in the head of each report", (tail, words) => {
+    const story = storyOf(writeAndSync, "default", tail);
+    expect(storyJson(story).fault).toBe(words);
+    expect(storyTable(story)).toContain(`\nfault      ${words}\n`);
+    expect(storyHtml(story)).toContain(`<b>fault</b> ${words}<`);
+  });
+
+  test("the request that fails is told as such", () => {
+    const story = storyOf(writeAndSync, "default", "f1");
+    const [asked, failed] = story.events.filter(({ kind }) => kind === "io");
+    expect(asked!.text).toMatch(/^read 1024 at \d+$/);
+    expect(failed).toEqual({ step: asked!.step + 1, task: 0, kind: "io", text: `fails with EIO: ${asked!.text}`, call: "fsync", function: asked!.function, error: "EIO" });
+    expect(storyTable(story)).toMatch(/^✗ .*fails with EIO: read 1024 at/m);
+    expect(storyTable({ ...story, failure: { ...story.failure, step: 99 } })).toMatch(/^! .*fails with EIO: read 1024 at/m);
+  });
+
+  test("and on persistent memory, where nobody waits for it", () => {
+    const story = storyOf({ ...writeAndSync, name: "test/on-pmem", world: { device: "pmem" } }, "default", "F1");
+    expect(story.events.filter(({ error }) => error !== undefined).map(({ text }) => text)[0]).toMatch(/^fails with EIO: (?:read|write) 4096 at \d+/);
+  });
+
+  test("a cache of few pages", () => {
+    const told = scenario({ name: "test/few-pages", description: "", faults: { memory: true }, tasks: { *fails() { throw new Error("always"); } } });
+    expect(storyOf(told, "default", "m1").fault).toBe("the page cache holds 1 page");
+    expect(storyOf(told, "default", "m3").fault).toBe("the page cache holds 3 pages");
+    expect(storyOf(told, "default", "").fault).toBeUndefined();
+  });
+});
+
+describe("where each task stood", () => {
+  test("who threw has ended, and where; who never began has not begun", () => {
+    const [write, later] = storyOf(writeAndSync, "default", "f1").stacks;
+    expect(write).toEqual({ task: "write", state: "ended with TypeError: it went wrong", stack: [expect.stringMatching(/^write \(.*report\.test\.ts:\d+:\d+\)$/)] });
+    expect(later).toEqual({ task: "later", state: "has not begun", stack: [] });
+    const text = storyTable(storyOf(writeAndSync, "default", "f1"));
+    expect(text).toContain("\ntask:write           state:X  ended with TypeError: it went wrong\nCall Trace:\n <TASK>\n write (");
+    expect(text).not.toContain("task write blocked");
+  });
+
+  test("a request's error has the stack of who made the request", () => {
+    const told = scenario<number>({
+      name: "test/unexpected", description: "", faults: { requests: true, codes: [] },
+      *prepare({ process }) { return yield* process.open("/f", O_RDWR | O_CREAT); },
+      tasks: {
+        *write({ process }, fd) {
+          yield* process.pwrite(fd, new Uint8Array(3000).fill(7), 0);
+          yield* process.fsync(fd);
+        },
+      },
+    });
+    const { failure, stacks: [write] } = storyOf(told, "default", "f1");
+    expect(failure.message).toMatch(/^EIO: request 1, read 1024 at \d+, was to fail/);
+    expect(write!.state).toBe(`ended with ${failure.message}`);
+    expect(write!.stack).toEqual(["load", expect.anything(), ...write!.stack.slice(2, -2), "fsync", expect.stringMatching(/^write \(/)]);
+  });
+
+  test("a power cut: nothing is told of what the step would have gone on to", () => {
+    const { stacks: [write], events } = storyOf(writeAndSync, "default", explore(writeAndSync, "default", {}, { ...DEFAULT_BUDGET, runs: 1 }).replay!.split(":")[2]!);
+    const power = events.findIndex(({ kind }) => kind === "power");
+    expect(events.slice(power + 1)).toEqual([]);
+    expect(events[power]!.text).toMatch(/^the power fails at a write with FUA: /);
+    const last = events.findLast(({ kind }) => kind === "io")!;
+    expect(write!.state).toBe(`blocked on ${last.text}`);
+    expect(write!.stack[0]).toBe(last.function);
+    expect(write!.stack.at(-1)).toMatch(/^write \(.*report\.test\.ts/);
+  });
+
+  test("a stack is that of the state", () => {
+    const [fault] = recorded("history/journal-switch:linux-4.13:zb.1").stacks;
+    expect(fault).toEqual({ task: "fault", state: "about to go on at fsync", stack: ["fault"] });
+    const sleeper = recorded("bugs/lost-wakeup:lost-wakeup:z4.1.z6.1").stacks.find(({ state }) => state === "waits for dax_entry_lock")!;
+    expect(sleeper.stack[0]).toBe("lockCurrent");
+  });
+});
+
+test("requests are told with who made them, in which mode", () => {
+  const story = recorded("bugs/freed-metadata-block:freed-block-comes-home:zi!2.1.1.1.1.1.1.1");
+  const made = story.events.filter(({ kind, text }) => kind === "io" && !text.startsWith("done")).map(({ text, function: name }) => `${name}: ${text.replace(/\d+ at \d+/g, "N")}`);
+  expect(made).toEqual(expect.arrayContaining(["writeOut: write N", "writeRecord: write N", "flushRecord: flush", "writeCommitBlock: write N, FUA", "flushHome: flush"]));
+});
+
+test("a cut during the recovery is told after the first one, with what the recovery had done", () => {
+  const story = recorded("bugs/create-and-fsync:recovery-without-flush:!2.1!z2.1.2.z1.2.1.1.1");
+  const { events } = story;
+  const [first, second] = events.flatMap(({ kind }, index) => (kind === "power" ? [index] : []));
+  expect(events[first!]!.text).toMatch(/^the power fails at a write with FUA: write 1024 at \d+ is there$/);
+  expect(events[second!]!.text).toMatch(/^the power fails again, at a write with FUA of the recovery: write .* is lost/);
+  const between = events.slice(first! + 1, second);
+  expect(between.every(({ kind, task, text }) => kind === "io" && task === -1 && text.startsWith("recovery: "))).toBe(true);
+  expect(between.map(({ function: name }) => name)).toContain("recoverOntoDevice");
+  expect(second).toBe(events.length - 1);
+  expect(storyTable(story).match(/^↯/gm)).toHaveLength(2);
+});
+
+describe("errors with stacks", () => {
+  test("lockdep's report has names alone, and a call's row its first line", () => {
+    const story = recorded("bugs/commit-under-i_data_sem:commit-under-i_data_sem:");
+    const lines = story.failure.message.split("\n");
+    expect(lines.slice(0, 3)).toEqual(["s_writepages_rwsem is taken while i_data_sem of inode 12 is held, at", " writebackInode", " syncFile"]);
+    expect(lines.slice(3).every((line) => /^(?: \w+|where .* at|but the order is .*)$/.test(line)), story.failure.message).toBe(true);
+    expect(story.events.at(-1)!.text).toBe("fsync = LockOrderError: s_writepages_rwsem is taken while i_data_sem of inode 12 is held");
+    const text = storyTable(story);
+    expect(text).toMatch(/^✗ .*FAILURE: lockdep: s_writepages_rwsem is taken while i_data_sem of inode 12 is$/m);
+    expect(text).not.toMatch(/file:|\.ts|\.js|<anonymous>/);
+    expect(text.split("\n").length).toBeLessThan(80);
+  });
+
+  test("of a scenario's own mistake the place is told, and nothing of the lab's", () => {
+    const { failure } = storyOf(writeAndSync, "default", "f1");
+    expect(failure.message).toMatch(/^TypeError: it went wrong\nCall Trace:\n write \([^\n]*report\.test\.ts:\d+:\d+\)$/);
+  });
+});
+
+test("a story that goes on and on is told from both its ends", () => {
+  const told = scenario({ name: "test/never", description: "a task that never ends", tasks: { *spins({ process }) { for (;;) yield* process.stat("/"); } } });
+  const story = storyOf(told, "default", "");
+  const { events, failure } = story;
+  expect(failure).toMatchObject({ kind: "livelock", message: "after 20000 steps nobody has come to an end: spins goes on and on" });
+  expect(events).toHaveLength(601);
+  const gap = events[300]!;
+  expect(gap).toMatchObject({ kind: "gap", task: -1, step: events[299]!.step + 1 });
+  expect(gap.text).toBe(`${gap.count} events are left out here, up to step ${events[301]!.step - 1}`);
+  expect(gap.count).toBeGreaterThan(30_000);
+  expect(storyTable(story)).toContain(`${gap.count! + 600} events, of which 600 are told`);
+  expect(storyTable(story)).toMatch(/^⋮ .* events are left out here, up to step \d+$/m);
+  expect(storyHtml(story).length).toBeLessThan(500_000);
+  expect(storyStretches({ ...story, events: [event(1, 0, "call", "stat"), event(2, -1, "gap", "9 events are left out here"), event(9, 0, "return", "stat = 0")] })).toMatchObject([{ kind: "call", to: 1, isCutOff: true }]);
+});
+
+test("what differs between two runs that should be one is told", () => {
+  const told = (difference: (round: number) => number): string => {
+    let round = 0;
+    const changing = scenario<number>({
+      name: "test/changing", description: "",
+      *prepare({ process }) {
+        round++;
+        return yield* process.open("/f", O_RDWR | O_CREAT);
+      },
+      tasks: {
+        *writes({ process }, fd) {
+          yield* process.stat("/f");
+          for (let count = difference(round); count > 0; count--) yield* process.pwrite(fd, new Uint8Array(1), 0);
+        },
+      },
+    });
+    const { found } = explore(changing, "default", {}, { ...DEFAULT_BUDGET, runs: 1 });
+    expect(found?.failure.kind).toBe("nondeterminism");
+    return found!.failure.message;
+  };
+  expect(told((round) => round)).toMatch(/^the same choices lead elsewhere: the first difference is that, the second time, writes calls pwrite\(3, 1 x 0x0, 0\) in step \d+$/);
+  expect(told((round) => 2 - round)).toBe("the same choices lead elsewhere: the second time fewer calls are made");
+});
+
+test.each([
+  "history/journal-switch:linux-4.13:zb.1", "history/journal-switch:default:zb.1", "bugs/lost-wakeup:lost-wakeup:z4.1.z6.1", "bugs/create-and-fsync:recovery-without-flush:!2.1!z2.1.2.z1.2.1.1.1", "bugs/commit-under-i_data_sem:commit-under-i_data_sem:",
+  "bugs/map-sync-without-commit:map-sync-without-commit:!1", "engine/rename-unlink:default:z4.1.z2.1",
+])("who listens changes nothing: %s", (text) => {
+  const { scenario: name, strategy, choices, cuts, fault } = decodeReplay(text);
+  const alone = runScenario({ scenario: scenarioNamed(name), strategy: strategyNamed(strategy), choices: new Choices(choices), cuts, fault });
+  const { result } = tell(scenarioNamed(name), strategy, strategyNamed(strategy), decodeReplay(text));
+  expect({ ...result.failure, message: "" }).toEqual({ ...alone.failure, message: "" });
+  expect([result.fingerprint, result.stepCount, result.choices]).toEqual([alone.fingerprint, alone.stepCount, alone.choices]);
 });

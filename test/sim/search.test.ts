@@ -2,10 +2,11 @@
 import { describe, expect, test } from "vitest";
 import { Choices, decodeChoices, encodeChoices } from "../../src/sim/choices.js";
 import { CRASH_BUDGET, statesOf } from "../../src/sim/crash/cutter.js";
+import type { Unit } from "../../src/sim/crash/medium.js";
 import { DEFAULT_BUDGET, describeVerdict, explore, jobsFor, replayOf, runJob, verdictOf } from "../../src/sim/explore.js";
 import type { Lab } from "../../src/sim/lab.js";
 import { decodeReplay, encodeReplay, type Replay } from "../../src/sim/replay.js";
-import { runScenario } from "../../src/sim/run.js";
+import { runScenario, type RunPlan } from "../../src/sim/run.js";
 import { scenario, type Scenario } from "../../src/sim/scenario.js";
 import { canary } from "../../src/sim/scenarios/canary.js";
 import { searchDepthFirst } from "../../src/sim/search/depth-first.js";
@@ -203,12 +204,17 @@ describe("strings", () => {
   });
 
   test("a list for another run is refused", () => {
-    expect(runScenario({ scenario: canary, strategy: {}, choices: new Choices([7]) }).failure).toMatchObject({ message: expect.stringContaining("does not fit") as string });
+    const misfitOf = (plan: Partial<RunPlan>): string | undefined => runScenario({ scenario: canary, strategy: {}, choices: new Choices([]), ...plan }).misfit;
+    expect(misfitOf({ choices: new Choices([7]) })).toBe("choice 1 is 7, of 2");
+    expect(misfitOf({ choices: new Choices(new Array<number>(1000).fill(0)) })).toMatch(/^the last \d+ choices were not asked for$/);
+    expect(misfitOf({ cuts: [[99]] })).toBe("there is no moment 99 after the last choice");
+    expect(misfitOf({ fault: { kind: "request", number: 1000, forGood: false } })).toMatch(/^there is no request 1000: \d+ are made$/);
+    expect(misfitOf({})).toBeUndefined();
   });
 });
 
 test("what a cut leaves: all of it if there is little, else what matters most", () => {
-  const unit = (count: number) => ({ count, whole: 1, text: "" });
+  const unit = (count: number): Unit => ({ count, whole: 1, text: "", part: String });
   expect(statesOf([unit(2), unit(2), unit(3)], 24)).toMatchObject({ isSampled: false, states: { length: 12 } });
   const { states, isSampled } = statesOf(Array.from({ length: 10 }, () => unit(9)), 24);
   expect(isSampled).toBe(true);

@@ -8,6 +8,7 @@ export interface RunOptions {
   readonly strategy: string;
   readonly runs?: string;
   readonly seconds?: string;
+  readonly grace: string;
   readonly explorer: string;
   readonly preemptions?: string;
   readonly seed?: string;
@@ -36,10 +37,17 @@ export function budgetOf({ runs, explorer, preemptions, seed, crashStates }: Run
 export const threadsOf = ({ workers }: RunOptions): number => number("--workers", workers, 1) ?? availableParallelism();
 
 /** @throws UsageError. */
-export function secondsOf({ seconds }: RunOptions): number {
-  if (seconds === undefined) return Infinity;
-  if (!/^\d+(\.\d+)?$/.test(seconds) || Number(seconds) <= 0) throw new UsageError(`--seconds is a number above 0, not '${seconds}'`);
-  return Number(seconds);
+export const secondsOf = ({ seconds }: RunOptions): number => (seconds === undefined ? Infinity : duration("--seconds", seconds));
+
+/** @throws UsageError. */
+export const graceOf = ({ grace }: RunOptions): number => duration("--grace", grace);
+
+/** As many runs as there is time for. */
+export const isOpenEnded = ({ seconds, runs }: RunOptions): boolean => seconds !== undefined && runs === undefined;
+
+function duration(name: string, text: string): number {
+  if (!/^\d+(\.\d+)?$/.test(text) || Number(text) <= 0) throw new UsageError(`${name} is a number above 0, not '${text}'`);
+  return Number(text);
 }
 
 const NUMBER_MAX = 1_000_000_000;

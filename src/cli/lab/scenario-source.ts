@@ -4,11 +4,11 @@
  */
 import { existsSync } from "node:fs";
 import * as module from "node:module";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { Strategy } from "../../ext4/strategy.js";
 import { ALL_SCENARIOS, scenarioNamed, strategyNamed } from "../../sim/catalogue.js";
-import type { Scenario } from "../../sim/scenario.js";
+import { isScenario, type Scenario } from "../../sim/scenario.js";
 import { UsageError } from "../operand.js";
 import { bundleUrl } from "./place.js";
 
@@ -51,6 +51,7 @@ export function strategyOf({ strategies }: ScenarioSource, name: string): Partia
 export async function loadFile(path: string): Promise<ScenarioSource> {
   const file = resolve(path);
   if (!existsSync(file)) throw new UsageError(`${path}: no such file`);
+  if (/\.c[jt]s$/.test(file)) throw new UsageError(`${path} is CommonJS, and scenarios are ES modules: name it ${basename(file).replace(/\.c([jt]s)$/, ".m$1")}, and import what it needs`);
   bringOurselves();
   let exports: Record<string, unknown>;
   try {
@@ -58,6 +59,8 @@ export async function loadFile(path: string): Promise<ScenarioSource> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === "ERR_UNKNOWN_FILE_EXTENSION") throw new UsageError(`${path}: this Node (${process.version}) loads no TypeScript; 22.18 and later do`);
+    // A .js file may be CommonJS, too; its require knows nothing of us, and has a code of its own.
+    if (code === "MODULE_NOT_FOUND") throw new UsageError(`${path}: ${(error as Error).message.split("\n")[0]}: scenarios are ES modules, which import "ext4/sim"`);
     throw new UsageError(`${path}: ${error instanceof Error ? error.stack ?? error.message : String(error)}`);
   }
   const scenarios = [...new Set(Object.values(exports).flat().filter(isScenario))];
@@ -65,13 +68,12 @@ export async function loadFile(path: string): Promise<ScenarioSource> {
   const names = scenarios.map(({ name }) => name);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new UsageError(`${path} has two scenarios '${twice}'`);
-  return { scenarios, strategies: exports["strategies"] as Record<string, Partial<Strategy>> | undefined ?? {}, file };
+  const { strategies = {} } = exports;
+  if (!isObject(strategies) || !Object.values(strategies).every(isObject)) throw new UsageError(`${path}: its strategies are no strategies by name, as in { unflushed: { LogJournal: … } }`);
+  return { scenarios, strategies, file };
 }
 
-function isScenario(value: unknown): value is Scenario {
-  const { name, tasks, prepare } = (value ?? {}) as Partial<Scenario>;
-  return typeof name === "string" && typeof tasks === "object" && typeof prepare === "function";
-}
+const isObject = (value: unknown): value is Record<string, object> => typeof value === "object" && value !== null && !Array.isArray(value);
 
 /** A resolver of a thread of its own, for a Node that has no other. */
 const ASIDE = `let own;

@@ -1,12 +1,13 @@
 /** After a power cut: the image is mounted, which recovers it, perhaps with another cut on the way; then everything is compared with what was promised, and counted again. */
 import { aside, runSync } from "../../sched/scheduler.js";
-import { alwaysFirst } from "../choices.js";
+import { alwaysFirst, MisfitError } from "../choices.js";
 import { failureKindOf, textOf } from "../failure.js";
 import { lookAt, makeMedium } from "../image.js";
 import { crashProblems } from "../judge.js";
 import { Lab } from "../lab.js";
 import { recount } from "../recount.js";
-import type { CutNumbers, Run } from "../run.js";
+import { ScenarioError, taskOf } from "../scenario.js";
+import { checkStates, describeSurvivors, type CutNumbers, type Run } from "../run.js";
 import { forEachState } from "./cutter.js";
 import { CHANGE_BYTES, type Medium } from "./medium.js";
 
@@ -19,7 +20,7 @@ export interface Wreck {
   /** Pages that may differ from the image that runs begin with. */
   readonly changedPages: ReadonlySet<number>;
   readonly cuts: CutNumbers;
-  /** Where: "flush", "flush, then at a fence of the recovery". */
+  /** Where: "a flush", "a flush, then at a fence of the recovery". */
   readonly where: string;
 }
 
@@ -34,9 +35,11 @@ export function judgeWreck(run: Run, wreck: Wreck, next: CutNumbers | undefined)
   const wrecks: LaterWreck[] = [];
   let moment = 0;
   if (isCutAgain) medium.onBarrier = (what) => aside(() => collect(run, medium, wreck, { moment: moment++, what, wanted: next?.[0] }, wrecks));
+  if (next !== undefined && next.length > 0) run.listener.recovers?.(medium);
   // What a second cut shows is of interest only where one alone shows nothing.
   recover(run, medium, wreck, next === undefined || next.length === 0);
   medium.release();
+  if (next !== undefined && next.length > 0 && wrecks.length === 0) throw new MisfitError(`the recovery has no moment ${next[0]![0]}`);
   for (const { pages, ...each } of wrecks) {
     if (run.failure !== undefined) return;
     const image = base.arena.take();
@@ -61,10 +64,13 @@ function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, wha
   const add = (states: readonly number[], image: Uint8Array): void => {
     const pages = new Map(Array.from(medium.changedPages, (page) => [page, image.slice(page * CHANGE_BYTES, (page + 1) * CHANGE_BYTES)]));
     base.arena.giveBack(image, medium.changedPages);
-    wrecks.push({ pages, cuts: [...cuts, [moment, ...states]], where: `${where}, then at a ${what} of the recovery` });
+    wrecks.push({ pages, cuts: [...cuts, [moment, ...states]], where: `${where}, then at ${what} of the recovery` });
   };
   if (wanted !== undefined) {
-    if (moment === wanted[0]) add(wanted.slice(1), medium.survivor(wanted.slice(1)));
+    if (moment !== wanted[0]) return;
+    checkStates(medium.units(), wanted.slice(1));
+    run.listener.powerFails?.(what, describeSurvivors(medium.units(), wanted.slice(1)));
+    add(wanted.slice(1), medium.survivor(wanted.slice(1)));
     return;
   }
   forEachState(medium, crash!, true, (states, image) => {
@@ -82,13 +88,14 @@ function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, wha
 /** Mounts what is on the device, and, unless it is to be cut again, judges it. */
 function recover(run: Run, medium: Medium, { cuts, where }: Wreck, isJudged: boolean): void {
   const { plan: { scenario, strategy } } = run;
-  const place = `after a power cut at a ${where}`;
+  const place = `after a power cut at ${where}`;
   const lab = new Lab(medium, scenario.world ?? {}, strategy, alwaysFirst, RECOVERY_SEED);
   try {
     runSync(lab.mount());
     medium.onBarrier = undefined;
     if (isJudged) judgeRecovered(run, lab, medium, place, cuts);
   } catch (error) {
+    if (error instanceof ScenarioError || error instanceof MisfitError) throw error;
     const kind = failureKindOf(error);
     if (isJudged) run.fail(kind === "error" ? "durability" : kind, `${place}, on the way back: ${textOf(error)}`, cuts);
   }
@@ -99,14 +106,14 @@ function judgeRecovered(run: Run, lab: Lab, medium: Medium, place: string, cuts:
   const { plan: { scenario }, historian, base } = run;
   const problems = crashProblems(historian.records, base.tree, runSync(lookAt(lab)));
   if (problems.length > 0) run.fail("durability", `${place}: ${problems.join("\n")}`, cuts);
-  if (scenario.afterCrash !== undefined) runSync(scenario.afterCrash(lab, run.lab));
+  if (scenario.afterCrash !== undefined) runSync(taskOf(scenario, "afterCrash", scenario.afterCrash(lab, run.lab)));
   if (lab.problems.length > 0) run.fail("durability", `${place}: ${lab.problems.join("\n")}`, cuts);
   checkFilesystem(run, lab, medium, place, cuts);
 }
 
 /** What failing requests have left, which a mount recovers. */
 export function judgeAborted(run: Run): void {
-  recover(run, run.medium, { image: run.medium.bytes, changedPages: run.medium.changedPages, cuts: [], where: "request that failed" }, true);
+  recover(run, run.medium, { image: run.medium.bytes, changedPages: run.medium.changedPages, cuts: [], where: "a request that failed" }, true);
 }
 
 /** Unmounts, and counts everything again. */

@@ -22,11 +22,16 @@ export interface Unit {
   readonly whole: number;
   /** For the story: "write 4096 at 12288". */
   readonly text: string;
+  /** Of a state that is neither nothing nor all: what there is. */
+  readonly part: (state: number) => string;
 }
 
 export interface Medium extends BlockDevice {
-  /** Called right before something becomes certain: "flush", "fua", "fence". */
+  /** Called right before something becomes certain: "a flush", "a write with FUA", "a fence". */
   onBarrier: ((what: string) => void) | undefined;
+  /** Hear of requests where they are made, and of the one that is to fail: for the story. */
+  onSubmit: ((bios: readonly Bio[]) => void) | undefined;
+  onFault: ((bio: Bio, error: FsError) => void) | undefined;
   /** Requests so far: what a fault is planted by. */
   requestCount: number;
   /** The request that fails with EIO, counted from 1, and whether all later ones do. Infinity: none. */
@@ -81,19 +86,27 @@ export interface MediumOptions {
 }
 
 /** Counts a request. @throws FsError EIO it is one that is to fail. */
-function countRequest(medium: Medium, description: string): void {
+function countRequest(medium: Medium, bio: Bio): void {
   // Which task's request it is that fails hangs on the order of all.
   if (medium.failAt !== Infinity) footprint(medium);
   const number = ++medium.requestCount;
-  if (number === medium.failAt || (medium.failsForGood && number > medium.failAt)) throw new FsError("EIO", `request ${number}, ${description}, was to fail`);
+  if (number < medium.failAt || (number > medium.failAt && !medium.failsForGood)) return;
+  const error = new FsError("EIO", `request ${number}, ${describeBio(bio)}, was to fail`);
+  medium.onFault?.(bio, error);
+  throw error;
 }
 
 interface Write { readonly id: number; readonly offsetBytes: number; data: Uint8Array; isComplete: boolean }
+
+const firstSectors = (state: number): string => `its first ${state === 2 ? "sector" : `${state - 1} sectors`}`;
+const valueBetween = (state: number): string => `as after ${state === 1 ? "the first store" : `store ${state}`} of those since it was durable`;
 
 export class LabDisk extends LeafDevice implements Medium {
   readonly name = "disk";
   readonly readOnly = false;
   onBarrier: ((what: string) => void) | undefined;
+  onSubmit: ((bios: readonly Bio[]) => void) | undefined;
+  onFault: ((bio: Bio, error: FsError) => void) | undefined;
   requestCount = 0;
   failAt = Infinity;
   failsForGood = false;
@@ -124,6 +137,7 @@ export class LabDisk extends LeafDevice implements Medium {
   get sizeBytes(): number { return this.bytes.length; }
 
   override *submit(bios: readonly Bio[]): Task<void> {
+    this.onSubmit?.(bios);
     if (this.isMortal) for (const bio of bios) this.note(bio);
     yield* super.submit(bios);
   }
@@ -140,7 +154,7 @@ export class LabDisk extends LeafDevice implements Medium {
   }
 
   protected transferSync(bio: Bio): void {
-    countRequest(this, describeBio(bio));
+    countRequest(this, bio);
     if (bio.op === "read") bio.data.set(this.bytes.subarray(bio.offsetBytes, bio.offsetBytes + bio.data.length));
     else if (bio.op === "write") this.complete(bio);
     else if (this.isMortal) this.flush(bio);
@@ -162,12 +176,12 @@ export class LabDisk extends LeafDevice implements Medium {
     this.uncertain.splice(this.uncertain.indexOf(write), 1);
     this.uncertain.push(write);
     if (bio.fua !== true) return;
-    this.onBarrier?.("fua");
+    this.onBarrier?.("a write with FUA");
     this.makeCertain(new Set([write.id]));
   }
 
   private flush(bio: Bio): void {
-    this.onBarrier?.("flush");
+    this.onBarrier?.("a flush");
     this.makeCertain(this.flushed.get(bio)!);
     this.flushed.delete(bio);
   }
@@ -183,7 +197,7 @@ export class LabDisk extends LeafDevice implements Medium {
   }
 
   units(): Unit[] {
-    return this.uncertain.map(({ offsetBytes, data }) => ({ count: data.length / SECTOR_BYTES + 1, whole: 1, text: `write ${data.length} at ${offsetBytes}` }));
+    return this.uncertain.map(({ offsetBytes, data }) => ({ count: data.length / SECTOR_BYTES + 1, whole: 1, text: `write ${data.length} at ${offsetBytes}`, part: firstSectors }));
   }
 
   /** States of a write: 0 nothing, 1 all, n its first n - 1 sectors. */
@@ -217,6 +231,8 @@ export function without<W extends Piece>(write: W, newer: Piece): W[] {
 
 export class LabPmem extends PmemDevice implements Medium {
   onBarrier: ((what: string) => void) | undefined;
+  onSubmit: ((bios: readonly Bio[]) => void) | undefined;
+  onFault: ((bio: Bio, error: FsError) => void) | undefined;
   requestCount = 0;
   failAt = Infinity;
   failsForGood = false;
@@ -248,17 +264,18 @@ export class LabPmem extends PmemDevice implements Medium {
 
   override *submit(bios: readonly Bio[]): Task<void> {
     yield* racePoint("pmem");
-    for (const bio of bios) countRequest(this, describeBio(bio));
+    this.onSubmit?.(bios);
+    for (const bio of bios) countRequest(this, bio);
     yield* super.submit(bios);
   }
 
   override fence(): void {
-    this.onBarrier?.("fence");
+    this.onBarrier?.("a fence");
     super.fence();
   }
 
   units(): Unit[] {
-    return this.volatileLines.map(({ offsetBytes, stateCount }) => ({ count: stateCount, whole: stateCount - 1, text: `line at ${offsetBytes}` }));
+    return this.volatileLines.map(({ offsetBytes, stateCount }) => ({ count: stateCount, whole: stateCount - 1, text: `line at ${offsetBytes}`, part: valueBetween }));
   }
 
   survivor(states: readonly number[]): Uint8Array {

@@ -2,6 +2,7 @@
  * The story of a failure as one HTML file that needs nothing else: what failed, a timeline (inline SVG, a lane for each task and each transaction, one column for each event), the events as a table, warnings and stacks. Bars and
  * rows point at each other by the indexes of their events, in `data-events` and `data-event`. All that comes from the story passes through `html`; the page's policy allows no address and no script but its own.
  */
+import { headline } from "./call-trace.js";
 import { storyStretches, type Stretch } from "./json.js";
 import type { Story, StoryEvent } from "./story.js";
 import { eventsBeforeFailure, failurePlace, plain, replayCommand, sentence, stackLines, storySize, taskName, warningLines } from "./table.js";
@@ -25,6 +26,7 @@ export function storyHtml(story: Story): string {
 <h1>${html(story.scenario)}</h1>
 <p class="description">${html(story.description)}</p>
 <div class="failure"><h2>${html(failurePlace(story))}</h2><p>${html(message)}</p>${details.length === 0 ? "" : `<pre>${html(...details)}</pre>`}</div>
+${story.fault === undefined ? "" : `<p class="cause"><b>fault</b> ${html(story.fault)}</p>`}
 <div class="replay"><code id="replay">${html(replayCommand(story))}</code><button type="button" id="copy">Copy</button></div>
 <p class="size">${html(storySize(story))}</p>
 </header>
@@ -62,9 +64,9 @@ const FILTERS = {
   power: ["power", '<path class="power" d="M9 0 3 8 7 8 5 14 13 5 8.5 5 11 0Z"/>'],
 } as const;
 type Filter = keyof typeof FILTERS;
-const FILTER_OF: Readonly<Record<StoryEvent["kind"] | Stretch["kind"], Filter>> = {
+const FILTER_OF: Readonly<Record<StoryEvent["kind"] | Stretch["kind"], Filter | "gap">> = {
   call: "call", return: "call", acquire: "lock", release: "lock", hold: "lock", wait: "wait", fault: "fault", handle: "journal", commit: "journal", running: "journal", committing: "journal",
-  io: "io", warning: "warning", event: "event", end: "event", power: "power",
+  io: "io", warning: "warning", event: "event", end: "event", power: "power", gap: "gap",
 };
 
 const HUE_COUNT = 8;
@@ -107,7 +109,7 @@ class Timeline {
     this.hues = lockHues(story);
     this.unit = events.length <= 60 ? 24 : events.length <= 150 ? 20 : 15;
     this.width = (events.length + 1) * this.unit + FLAG;
-    if (events.some(({ task, kind }) => task < 0 && kind !== "power")) this.lane("machine", "", "no task", () => this.marks(-1));
+    if (events.some(({ task, kind }) => task < 0 && kind !== "power" && kind !== "gap")) this.lane("machine", "", "no task", () => this.marks(-1));
     tasks.forEach((_, task) => this.taskLane(task));
     for (const tid of new Set(this.stretches.flatMap((stretch) => (stretch.task < 0 ? [stretch.tid!] : [])))) {
       this.lane("transaction", `transaction ${tid}`, "", () => this.rows(this.stretches.filter((stretch) => stretch.task < 0 && stretch.tid === tid)));
@@ -135,7 +137,7 @@ ${this.front.join("\n")}
   }
 
   private filters(): string {
-    const present = new Set<Filter>([...this.story.events, ...this.stretches].map(({ kind }) => FILTER_OF[kind]));
+    const present = new Set<Filter | "gap">([...this.story.events, ...this.stretches].map(({ kind }) => FILTER_OF[kind]));
     return (Object.keys(FILTERS) as Filter[]).filter((filter) => present.has(filter)).map((filter) => {
       const [name, swatch] = FILTERS[filter];
       return `<label><input type="checkbox" data-filter="${filter}" checked><svg width="${/x="1[0-9]/.test(swatch) ? 27 : 20}" height="14" aria-hidden="true">${swatch}</svg>${name}</label>`;
@@ -218,13 +220,18 @@ ${this.front.join("\n")}
     const hue = lock === undefined ? "" : ` h${this.hues.get(lock)}`;
     const classes = { call: "call", hold: `hold ${mode}${hue}`, wait: `wait${hue}`, handle: "handle", running: "running", committing: "committing" }[kind];
     const shape = isCutOff ? `d="M${from} ${y}H${to}l-3 3.5 3 3.5-3 3.5 3 3.5H${from}Z"` : `d="M${from + 2} ${y}H${to - 2}q2 0 2 2v${BAR - 4}q0 2-2 2H${from + 2}q-2 0-2-2v-${BAR - 4}q0-2 2-2Z"`;
-    const end = isCutOff ? (stretch.to >= this.story.events.length ? "to the end" : "until it was cut off") : `to step ${this.story.events[stretch.to]!.step}`;
+    const end = isCutOff ? this.cutOff(stretch.to) : `to step ${this.story.events[stretch.to]!.step}`;
     const told = kind === "wait" ? sentence(this.story, this.story.events[stretch.from]!, holders) : kind === "hold" ? `holds ${stretch.text}` : kind === "handle" ? `handle: ${stretch.text}` : stretch.text;
     const labels: string[] = [];
     for (let at = 0; at === 0 || at < to - from - 100; at += LABEL_EVERY) {
       labels.push(label(from + at + 4, y + 10.5, text, Math.min(room, Math.max(to - from - 8, LABEL_MAX)) - at, kind === "wait" ? "halo" : "text"));
     }
     this.front.push(`<g class="bar" tabindex="-1" data-kind="${FILTER_OF[kind]}" data-events="${stretch.events.join(" ")}"><title>${html(`${this.owner(stretch.task)}${told}, from step ${this.story.events[stretch.from]!.step} ${end}`)}</title><path class="shape ${classes}" ${shape}/>${kind === "wait" ? `<path fill="url(#hatch)" ${shape}/>` : ""}${labels.join("")}</g>`);
+  }
+
+  private cutOff(to: number): string {
+    const event = this.story.events[to];
+    return event === undefined ? "to the end" : event.kind === "gap" ? "to where the story has a gap" : "until it was cut off";
   }
 
   private owner(task: number): string {
@@ -237,7 +244,7 @@ ${this.front.join("\n")}
     for (const index of marked) {
       const event = this.story.events[index]!;
       const [x, y] = [this.center(index), this.height + BAR / 2];
-      const shape = event.kind === "commit" ? `<path class="commit" d="M${x - 5} ${y - 5}h10v10h-10Z"/>` : event.kind === "end" ? `<path class="end" d="M${x} ${y - 7}v14"/>` : MARKS[event.kind as keyof typeof MARKS](x, y);
+      const shape = event.kind === "commit" ? `<path class="commit" d="M${x - 5} ${y - 5}h10v10h-10Z"/>` : event.kind === "end" ? `<path class="end" d="M${x} ${y - 7}v14"/>` : event.error !== undefined ? `<path class="error" d="M${x - 5} ${y - 5}l10 10m0-10-10 10"/>` : MARKS[event.kind as keyof typeof MARKS](x, y);
       this.front.push(`<g class="mark" tabindex="-1" data-kind="${FILTER_OF[event.kind]}" data-events="${index}"><title>${html(`${this.owner(task)}${sentence(this.story, event)}, step ${event.step}`)}</title><rect class="target" x="${x - this.unit / 2}" y="${y - BAR / 2}" width="${this.unit}" height="${BAR}"/>${shape}</g>`);
     }
     return marked.length === 0 ? 0 : ROW;
@@ -253,7 +260,7 @@ ${this.front.join("\n")}
       const x = index * unit;
       if (event.step !== before?.step) {
         this.back.push(`<path class="step" d="M${x + 0.5} ${AXIS - 4}V${height}"/>`);
-        if (x - labelled >= 24) {
+        if (x - labelled >= Math.max(24, String(before?.step ?? 0).length * CHARACTER + 6)) {
           this.back.push(`<text class="number" x="${x + 4}" y="${AXIS - 9}">${event.step}</text>`);
           labelled = x;
         }
@@ -261,9 +268,10 @@ ${this.front.join("\n")}
       const [top, topBefore] = [this.tops[event.task], before === undefined ? undefined : this.tops[before.task]];
       if (top !== undefined && topBefore !== undefined && top !== topBefore) this.back.push(`<path class="switch" d="M${x + 0.5} ${topBefore + 4}V${top + 4}"/>`);
       if (event.kind === "power") this.power(event, index);
+      if (event.kind === "gap") this.back.push(`<g><title>${html(event.text)}</title><rect class="lane" x="${x}" y="${AXIS}" width="${unit}" height="${height - AXIS}"/><rect fill="url(#hatch)" x="${x}" y="${AXIS}" width="${unit}" height="${height - AXIS}"/></g>`);
     });
     const x = Math.max(2, eventsBeforeFailure(this.story) * unit);
-    this.front.push(`<g class="failed"><title>${html(`${failurePlace(this.story)}: ${failure.message.split("\n")[0]!}`)}</title><path d="M${x} 4V${height}"/><path class="flag" d="M${x} 2h${FLAG - 3}v14h-${FLAG - 3}Z"/>${label(x + 4, 13, "failure", FLAG, "text")}</g>`);
+    this.front.push(`<g class="failed"><title>${html(`${failurePlace(this.story)}: ${headline(failure.message)}`)}</title><path d="M${x} 4V${height}"/><path class="flag" d="M${x} 2h${FLAG - 3}v14h-${FLAG - 3}Z"/>${label(x + 4, 13, "failure", FLAG, "text")}</g>`);
   }
 
   private power(event: StoryEvent, index: number): void {
@@ -294,11 +302,11 @@ function eventTable(story: Story): string {
   const hues = lockHues(story);
   const holders = new Map(storyStretches(story).map((stretch) => [stretch.from, stretch.holders]));
   const failureAt = eventsBeforeFailure(story);
-  const failed = `<tr class="failed"><td class="step">${story.failure.step}</td><td></td><td></td><td></td><td class="what">${html(`failure: ${story.failure.kind}: ${story.failure.message.split("\n")[0]!}`)}</td></tr>`;
+  const failed = `<tr class="failed"><td class="step">${story.failure.step}</td><td></td><td></td><td></td><td class="what">${html(`failure: ${story.failure.kind}: ${headline(story.failure.message)}`)}</td></tr>`;
   const rows = events.map((event, index) => {
     const before = events[index - 1];
     const isSwitch = before?.task !== event.task;
-    const classes = [event.kind, isSwitch ? "switch" : "", event.step === story.failure.step ? "fails" : ""].filter((name) => name !== "").join(" ");
+    const classes = [event.kind, event.error === undefined ? "" : "error", isSwitch ? "switch" : "", event.step === story.failure.step ? "fails" : ""].filter((name) => name !== "").join(" ");
     const chip = event.lock === undefined ? "" : `<i class="chip h${hues.get(event.lock)}"></i>`;
     const dot = event.task < 0 ? "" : `<i class="lane" style="--lane:${Math.min(event.task, 7)}"></i>`;
     return `<tr class="${classes}" tabindex="-1" data-event="${index}" data-kind="${FILTER_OF[event.kind]}"><td class="step">${isSwitch || before?.step !== event.step ? event.step : ""}</td><td class="task">${dot}${html(taskName(story, event.task))}</td><td class="call">${html(event.call ?? "")}</td><td class="function">${html(event.function ?? "")}</td><td class="what">${chip}${html(sentence(story, event, holders.get(index)))}</td></tr>`;
@@ -324,6 +332,7 @@ h1{margin:0;font-size:28px;line-height:1.2;letter-spacing:-.01em}h2{margin:36px 
 code,pre,td.call,td.function,td.what,.detail,text{font-family:ui-monospace,"SF Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace}
 .kicker,.size{color:var(--soft);font-size:13px}.kicker{margin-bottom:4px}.description{margin:4px 0 18px;color:var(--soft);max-width:75ch}
 .failure{padding:12px 16px;border-left:4px solid var(--fail);border-radius:4px;background:var(--fail-back)}.failure h2{margin:0;color:var(--fail);font-size:15px}.failure p{font-size:16px}.failure pre{margin:8px 0 0;border:0;padding:0;background:none}
+.cause{margin-top:10px}.cause b{color:var(--fail)}
 .replay{display:flex;margin:14px 0 8px;border:1px solid var(--line);border-radius:6px;background:var(--surface);overflow:hidden}.replay code{flex:1;min-width:0;padding:9px 12px;font-size:13px}
 button{border:0;border-left:1px solid var(--line);padding:0 18px;min-width:86px;background:none;color:inherit;font:600 13px system-ui,sans-serif;cursor:pointer}button:hover{background:var(--turn)}
 .filters{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 10px;border:0;padding:0;font-size:13px}.filters legend{float:left;padding:0;color:var(--soft)}.filters label{display:inline-flex;align-items:center;gap:5px;cursor:pointer}.filters input{margin:0;accent-color:var(--h0)}
@@ -340,7 +349,7 @@ text{font-size:10px;fill:var(--ink);user-select:none}text.name{font:600 12px sys
 .hold.write{fill-opacity:.42}.hold.read{fill-opacity:.08;stroke-dasharray:3 2}.shape.wait{fill-opacity:.1}.shape.committing{fill-opacity:.42}.shape.handle,.shape.running{fill-opacity:.16}
 ${HUES_LIGHT.map((_, index) => `.h${index}{--hue:var(--h${index})}`).join("")}
 .hatch{fill:var(--ink);fill-opacity:.16}.halo{stroke:var(--surface);stroke-width:3px;stroke-linejoin:round;paint-order:stroke}
-.fault{fill:var(--h4)}.io{fill:var(--h7)}.event{fill:var(--soft)}.warning{fill:var(--warn)}.exclamation{stroke:#fff;stroke-width:1.6;fill:none}path.commit{fill:var(--commit)}.end{stroke:var(--soft);stroke-width:3}
+.fault{fill:var(--h4)}.io{fill:var(--h7)}.event{fill:var(--soft)}.warning{fill:var(--warn)}.exclamation{stroke:#fff;stroke-width:1.6;fill:none}path.commit{fill:var(--commit)}.end{stroke:var(--soft);stroke-width:3}path.error{stroke:var(--fail);stroke-width:3}
 path.power{fill:var(--power);stroke:var(--ink);stroke-width:.6;stroke-linejoin:round}.cut{stroke:var(--power);stroke-width:2;stroke-dasharray:5 3;fill:none}
 g.failed path{stroke:var(--fail);stroke-width:2}g.failed .flag{fill:var(--fail)}g.failed text{fill:var(--surface);font-weight:700}
 .bar.on>path:first-of-type,.mark.on>:not(.target):not(.cut){stroke:var(--ink);stroke-width:2;stroke-opacity:1;stroke-dasharray:none}.bar:focus-visible>path:first-of-type{stroke:var(--ink);stroke-width:2.5}
@@ -351,7 +360,7 @@ td.task{width:1%;white-space:nowrap;font-weight:500;padding-left:calc(10px + var
 td.call,td.function{width:1%;white-space:nowrap;color:var(--soft)}td.function{max-width:280px;overflow:hidden;text-overflow:ellipsis}
 .chip{display:inline-block;width:9px;height:9px;margin-right:7px;border-radius:2px;background:var(--hue)}
 tr.switch>td{border-top:1px solid var(--line)}tr[data-event]{cursor:pointer;outline:none;scroll-margin:calc(var(--sticky) + 12px) 0 24vh}
-tr.wait>.what{background:repeating-linear-gradient(135deg,transparent 0 4px,var(--grid) 4px 8px)}tr.call>.what{font-weight:700}tr.warning>.what{color:var(--warn);font-weight:700}tr.fault>.what{color:var(--h4)}tr.power{background:var(--power-back)}tr.power>.what{font-weight:700}
+tr.wait>.what{background:repeating-linear-gradient(135deg,transparent 0 4px,var(--grid) 4px 8px)}tr.call>.what{font-weight:700}tr.warning>.what{color:var(--warn);font-weight:700}tr.fault>.what{color:var(--h4)}tr.power{background:var(--power-back)}tr.power>.what{font-weight:700}tr.error>.what{color:var(--fail);font-weight:700}tr.gap{background:repeating-linear-gradient(135deg,transparent 0 4px,var(--grid) 4px 8px)}tr.gap>.what{color:var(--soft);font-style:italic}
 tr.fails>td:first-child{box-shadow:inset 3px 0 var(--fail)}tr.failed{background:var(--fail)}tr.failed>td{color:var(--surface);font-weight:700}
 tr.on.on.on,tr.on.on.on>td,tr[data-event]:focus-visible>td{background:var(--on);color:var(--ink)}
 pre{margin:0 0 12px;border:1px solid var(--line);border-radius:6px;padding:12px 14px;background:var(--surface);font-size:12px;line-height:1.5;white-space:pre-wrap}

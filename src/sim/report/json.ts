@@ -12,7 +12,7 @@ export interface Stretch {
   readonly from: number;
   /** Index of the event that ended it; the number of events if none did. */
   to: number;
-  /** Nothing ended it but the power, or the end of the story. */
+  /** Nothing ended it but the power, a gap in the story, or its end. */
   isCutOff: boolean;
   readonly text: string;
   readonly lock?: string;
@@ -63,6 +63,8 @@ class StretchMaker {
       case "release": this.release(event, index); break;
       case "handle": this.handle(event, index); break;
       case "commit": this.commit(event, index); break;
+      // What becomes of it where the story has a gap is not known.
+      case "gap":
       case "power": this.cutOff(index, () => true); break;
       case "end": if (task >= 0) this.cutOff(index, (stretch) => stretch.task === task); break;
     }

@@ -1,16 +1,23 @@
 /** Runs a failing run again and writes down what happens in it: calls, locks, faults, handles, transactions, requests, and where each task stood when it ended. */
 import type { Strategy } from "../../ext4/strategy.js";
+import type { Bio } from "../../block/device.js";
+import { describeBio } from "../../block/leaf.js";
+import { FsError } from "../../lib/errno.js";
 import { settings, type ClassedLock } from "../../sched/lockdep.js";
-import { currentTask } from "../../sched/scheduler.js";
+import { currentTask, setPauseListener } from "../../sched/scheduler.js";
+import type { Io } from "../../sched/task.js";
 import { Choices } from "../choices.js";
-import type { DriverListener, LabTask } from "../driver.js";
+import type { Medium } from "../crash/medium.js";
+import type { LabTask } from "../driver.js";
 import { forgetOthers } from "../explore.js";
 import type { Failure } from "../failure.js";
 import { describeCall, describeValue, type Call, type CallListener } from "../recorder.js";
 import { encodeReplay, type Replay } from "../replay.js";
-import { Run, type RunPlan, type RunResult } from "../run.js";
+import { Run, type RunFault, type RunListener, type RunPlan, type RunResult } from "../run.js";
 import type { Scenario } from "../scenario.js";
+import { headline, stackHere, traceOfError, withLongStacks } from "./call-trace.js";
 import type { Story, StoryEvent } from "./story.js";
+import { count } from "./table.js";
 
 export interface Told {
   /** Undefined: the run passes. */
@@ -32,95 +39,136 @@ export function tell(scenario: Scenario, strategyName: string, strategy: Partial
   let teller!: StoryTeller;
   const run = new Run({ scenario, strategy, choices: new Choices(choices), cuts, fault, fsck, watch: (watched) => (teller = new StoryTeller(watched)) });
   settings.listener = (event, lock, mode) => teller.lock(event, lock, mode);
+  setPauseListener(() => teller.leaves());
   let result: RunResult;
   try {
-    result = run.play();
+    result = withLongStacks(() => run.play());
   } finally {
     settings.listener = undefined;
+    setPauseListener(undefined);
   }
   if (result.failure === undefined) return { story: undefined, result };
   const { name, description } = scenario;
-  return { story: { scenario: name, description, strategy: strategyName, replay: encodeReplay({ ...replay, scenario: name, strategy: strategyName }), replayOptions, ...teller.end(result.failure) }, result };
+  return { story: { scenario: name, description, strategy: strategyName, replay: encodeReplay({ ...replay, scenario: name, strategy: strategyName }), replayOptions, ...(fault === undefined ? {} : { fault: faultInWords(fault) }), ...teller.end(result.failure) }, result };
 }
 
-/** What stands between an event and the function that brought it about. */
-const INFRASTRUCTURE = new Set([
-  "stackHere", "lock", "touched", "recorder", "footprint", "acquire", "acquireIfFree", "tryAcquire", "releaseAs", "release", "afterAcquire", "beforeAcquire", "read", "write", "unlockRead", "unlockWrite", "tryRead", "tryWrite",
-  "tryLock", "unlock", "next", "throw", "resume", "step", "run", "runTasks", "play", "tell", "note", "event", "wait", "wakeAll", "wakeOne", "wake", "handOver", "racePoint", "call", "began", "ended", "expected", "operation",
-  "listener", "get", "finishIo", "runSync", "submit", "listen", "doAll", "addHolder", "takeIn",
-]);
-const STACK_FRAMES = 60;
+/** A story that goes on and on is told from both its ends. */
+const EVENTS_MAX = 1500;
+const EVENTS_AT_END = 300;
 
-/** Names of the engine's functions, innermost first. */
-function stackHere(): string[] {
-  const limits = Error as { stackTraceLimit?: number };
-  const { stackTraceLimit: limit } = limits;
-  limits.stackTraceLimit = STACK_FRAMES;
-  const stack = new Error().stack ?? "";
-  if (limit !== undefined) limits.stackTraceLimit = limit;
-  const names: string[] = [];
-  for (const line of stack.split("\n")) {
-    if (/\bat (?:\w+\.)?resume \(/.test(line)) break; // below it is the lab
-    const name = /^\s+at (?:[\w.]+\.)?\*?(\w+) \((?!<anonymous>)/.exec(line)?.[1];
-    if (name !== undefined && !INFRASTRUCTURE.has(name) && names.at(-1) !== name) names.push(name);
-  }
-  return names;
-}
-
-class StoryTeller implements DriverListener, CallListener {
+class StoryTeller implements RunListener, CallListener {
   private readonly events: StoryEvent[] = [];
+  /** Where each task was left. */
   private readonly stacks = new Map<LabTask, readonly string[]>();
+  /** The same of requests that failed, by what was thrown: the device's own stack says nothing. */
+  private readonly faultStacks = new Map<unknown, readonly string[]>();
+  /** As of the failure. */
+  private standing: Story["stacks"] | undefined;
   private readonly calls = new Map<string, Call[]>();
   private readonly lockNames = new Map<object, string>();
   private readonly lockCounts = new Map<string, number>();
   private isListening = false;
   private committing: number | undefined;
+  private cutCount = 0;
+  private recovering: Medium | undefined;
 
   constructor(private readonly run: Run) {
     run.lab.recorder.addListener(this);
+    run.medium.onSubmit = (bios) => this.submitted(bios);
+    run.medium.onFault = (bio, error) => this.requestFailed(bio, error);
   }
 
   /** The power has failed; what the step would have done is not told. */
   private get isOver(): boolean { return this.run.failure?.cuts !== undefined; }
   private get current(): LabTask | undefined { return this.run.driver.current; }
+  /** What the judge does aside is nobody's. */
+  private get isTaskRunning(): boolean { return this.current !== undefined && currentTask() === this.current.context; }
 
   private note(kind: StoryEvent["kind"], text: string, more: Partial<StoryEvent> = {}, task = this.current): void {
     if (this.isOver) return;
+    this.noteCommits(task);
     const call = task === undefined ? undefined : this.calls.get(task.name)?.at(-1)?.name;
     this.events.push({ step: this.run.driver.stepCount, task: task?.index ?? -1, kind, text, ...(call === undefined ? {} : { call }), ...more });
   }
 
-  stepBegins(task: LabTask): void {
+  stepBegins(): void {
     this.listen();
-    if (task.pendingIo !== undefined) this.note("io", `done: ${task.pendingIo.description}`, {}, task);
+  }
+
+  ioDone(task: LabTask, io: Io): void {
+    this.note("io", `done: ${requestOf(io)}`, {}, task);
   }
 
   stepEnded(task: LabTask): void {
-    const { committing } = this.run.lab.fs.isWritable ? this.run.lab.fs.journal : { committing: undefined };
-    if (committing?.t_tid !== this.committing) {
-      if (this.committing !== undefined) this.note("commit", `jbd2_end_commit: transaction ${this.committing} is durable`, { tid: this.committing }, task);
-      if (committing !== undefined) this.note("commit", `jbd2_start_commit: transaction ${committing.t_tid}`, { tid: committing.t_tid }, task);
-      this.committing = committing?.t_tid;
-    }
-    const { wait, context: { sleepsOn } } = task;
-    const name = this.stacks.get(task)?.[0];
-    const where = name === undefined ? {} : { function: name };
-    if (sleepsOn !== undefined) this.note("wait", `waits for ${this.nameOf(sleepsOn)}`, { lock: this.nameOf(sleepsOn), ...where }, task);
-    else if (wait?.op === "io") this.note("io", wait.io.description, where, task);
+    this.noteCommits(task);
+    const { sleepsOn } = task.context;
+    if (sleepsOn !== undefined) this.note("wait", `waits for ${this.nameOf(sleepsOn)}`, { lock: this.nameOf(sleepsOn), ...this.placeOf(task) }, task);
     if (task.isDone) this.note("end", "has come to its end", {}, task);
   }
 
-  touched(task: LabTask): void {
-    this.stacks.set(task, stackHere());
+  private noteCommits(task: LabTask | undefined): void {
+    const { fs } = this.run.lab;
+    const committing = fs.isWritable ? fs.journal.committing?.t_tid : undefined;
+    const before = this.committing;
+    if (committing === before) return;
+    this.committing = committing;
+    if (before !== undefined) this.note("commit", `jbd2_end_commit: transaction ${before} is durable`, { tid: before }, task);
+    if (committing !== undefined) this.note("commit", `jbd2_start_commit: transaction ${committing}`, { tid: committing }, task);
+  }
+
+  sleeps(): void {
+    this.leaves();
+  }
+
+  /** The task that runs is about to be left where it stands. */
+  leaves(): void {
+    if (this.isTaskRunning) this.stacks.set(this.current!, stackHere());
+  }
+
+  private placeOf(task: LabTask): { function?: string } {
+    return innermost(this.stacks.get(task) ?? []);
+  }
+
+  private submitted(bios: readonly Bio[]): void {
+    this.leaves();
+    if (this.isTaskRunning) this.note("io", bios.map(describeBio).join(", "), this.placeOf(this.current!));
+  }
+
+  private requestFailed(bio: Bio, error: FsError): void {
+    const task = this.current;
+    if (task === undefined) return;
+    this.faultStacks.set(error, this.stacks.get(task) ?? []);
+    this.note("io", `fails with ${error.code}: ${describeBio(bio)}`, { error: error.code, ...this.placeOf(task) });
+  }
+
+  powerFails(what: string, survivors: string): void {
+    this.failed();
+    if (this.recovering !== undefined) this.recovering.onSubmit = undefined;
+    const place = this.cutCount++ === 0 ? `the power fails at ${what}` : `the power fails again, at ${what} of the recovery`;
+    this.events.push({ step: this.run.driver.stepCount, task: -1, kind: "power", text: `${place}: ${survivors}` });
+  }
+
+  recovers(medium: Medium): void {
+    this.recovering = medium;
+    medium.onSubmit = (bios) => this.events.push({ step: this.run.driver.stepCount, task: -1, kind: "io", text: `recovery: ${bios.map(describeBio).join(", ")}`, ...innermost(stackHere()) });
+  }
+
+  /** After a power cut they stand as they did when it came. */
+  failed(): void {
+    this.standing ??= this.run.driver.tasks.map((task) => this.stand(task));
+  }
+
+  private stand(task: LabTask): Story["stacks"][number] {
+    const { name, thrown, isDone, wait } = task;
+    const runs = task === this.current && wait === undefined;
+    const stack = thrown !== undefined ? this.faultStacks.get(thrown.error) ?? traceOfError(thrown.error) : isDone ? [] : runs ? stackHere() : this.stacks.get(task) ?? [];
+    return { task: name, state: stateOf(task, runs), stack: [...stack] };
   }
 
   lock(event: "acquire" | "release", lock: ClassedLock, mode: string): void {
-    // What the judge does aside is nobody's.
-    if (!this.isListening || this.current === undefined || currentTask() !== this.current.context) return;
-    const stack = stackHere();
-    this.stacks.set(this.current, stack);
+    if (!this.isListening || !this.isTaskRunning) return;
     const name = this.nameOf(lock);
-    this.note(event, `${name}${mode === "read" || mode === "write" ? ` (${mode})` : ""}`, { lock: name, ...(stack[0] === undefined ? {} : { function: stack[0] }) });
+    this.note(event, `${name}${mode === "read" || mode === "write" ? ` (${mode})` : ""}`, { lock: name, ...innermost(stackHere()) });
   }
 
   /** Locks of one name are told apart by number, in the order in which they come up. */
@@ -161,30 +209,49 @@ class StoryTeller implements DriverListener, CallListener {
 
   private event(event: string, fields: Readonly<Record<string, unknown>>): void {
     const text = Object.entries(fields).filter(([, value]) => !Array.isArray(value)).map(([name, value]) => ` ${name}=${name === "address" ? `0x${Number(value).toString(16)}` : String(value)}`).join("");
-    const where = stackHere()[0];
     const kind = event === "WARNING" ? "warning" : event.startsWith("jbd2:jbd2_handle") ? "handle" : event.includes("fault") || event.includes("mkwrite") || event.includes("wp_page") ? "fault" : "event";
-    this.note(kind, `${event}${text}`, { ...(where === undefined ? {} : { function: where }), ...(typeof fields["tid"] === "number" ? { tid: fields["tid"] } : {}) });
+    this.note(kind, `${event}${text}`, { ...innermost(stackHere()), ...(typeof fields["tid"] === "number" ? { tid: fields["tid"] } : {}) });
   }
 
   end(failure: Failure): Pick<Story, "tasks" | "events" | "failure" | "warnings" | "stacks"> {
     const { driver, lab } = this.run;
-    if (failure.cuts !== undefined && failure.cuts.length > 0) {
-      const lost = failure.cuts.length > 1 ? `, and once more during the recovery (${failure.cuts.length - 1})` : "";
-      this.events.push({ step: failure.step, task: -1, kind: "power", text: `the power fails${lost}: ${this.run.survivors}` });
-    }
     return {
-      tasks: driver.tasks.map(({ name }) => name), events: this.events, failure: { kind: failure.kind, message: failure.message, step: failure.step },
-      warnings: lab.warnings.map(({ message }) => message.replace(/^[A-Z]+: /, "")),
-      stacks: driver.tasks.map((task) => ({ task: task.name, state: stateOf(task), stack: task.isDone ? [] : [...(this.stacks.get(task) ?? [])] })),
+      tasks: driver.tasks.map(({ name }) => name), events: fromBothEnds(this.events), failure: { kind: failure.kind, message: failure.message, step: failure.step },
+      warnings: lab.warnings.map(({ message }) => message.replace(/^[A-Z]+: /, "")), stacks: this.standing ?? [],
     };
   }
 }
 
-function stateOf({ isDone, wait, context: { sleepsOn } }: LabTask): string {
+function fromBothEnds(events: readonly StoryEvent[]): readonly StoryEvent[] {
+  if (events.length <= EVENTS_MAX) return events;
+  const leftOut = events.slice(EVENTS_AT_END, -EVENTS_AT_END);
+  const gap: StoryEvent = { step: leftOut[0]!.step, task: -1, kind: "gap", text: `${leftOut.length} events are left out here, up to step ${leftOut.at(-1)!.step}`, count: leftOut.length };
+  return [...events.slice(0, EVENTS_AT_END), gap, ...events.slice(-EVENTS_AT_END)];
+}
+
+/** The innermost function, if one is known. */
+function innermost([first]: readonly string[]): { function?: string } {
+  return first === undefined ? {} : { function: first.replace(/ \(.*/, "") };
+}
+
+function stateOf({ isDone, thrown, wait, context: { sleepsOn } }: LabTask, runs: boolean): string {
+  if (thrown !== undefined) return `ended with ${headline(thrown.error instanceof FsError ? thrown.error.message : String(thrown.error))}`;
   if (isDone) return "ended";
   if (sleepsOn !== undefined) return `waits for ${sleepsOn.name}`;
-  if (wait === undefined) return "runs";
-  return wait.op === "io" ? `blocked on ${wait.io.description}` : wait.op === "pause" ? `about to go on at ${wait.at}` : "may go on";
+  if (wait === undefined) return runs ? "runs" : "has not begun";
+  return wait.op === "io" ? `blocked on ${requestOf(wait.io)}` : wait.op === "pause" ? `about to go on at ${wait.at}` : "may go on";
+}
+
+/** There is but one device. */
+const requestOf = ({ description }: Io): string => description.replace(/ of (?:disk|pmem)$/, "");
+
+/** What was wrong from outside. */
+function faultInWords(fault: RunFault): string {
+  switch (fault.kind) {
+    case "request": return `request ${fault.number} fails with EIO${fault.forGood ? ", and all later ones" : ""}`;
+    case "space": return fault.number === 1 ? "1 block is free" : `${fault.number} blocks are free`;
+    case "memory": return `the page cache holds ${count(fault.number, "page")}`;
+  }
 }
 
 function describeResult(result: unknown): string {

@@ -2,6 +2,7 @@
  * The story of a failure for a terminal: what failed, what the tasks did step by step, what the engine warned of, where the tasks stood, and the line that replays it. Each task has its own indentation in the table, so the
  * interleaving shows as a zigzag; what repeats from the line above is left out, and long stretches of one task in which nobody else has a part are folded.
  */
+import { headline } from "./call-trace.js";
 import { storyStretches } from "./json.js";
 import type { Story, StoryEvent } from "./story.js";
 
@@ -58,17 +59,23 @@ export function sentence(story: Story, event: StoryEvent, holders: readonly numb
 const named = (name: string, text: string): string => (text.toLowerCase().includes(name.toLowerCase()) ? text : `${name}: ${text}`);
 
 /** As in "warning at step 17 of 23". */
-export function failurePlace({ failure, events }: Story): string {
-  const last = Math.max(failure.step, ...events.map((event) => event.step));
-  return `${plain(failure.kind)} at step ${failure.step} of ${last}`;
+export function failurePlace(story: Story): string {
+  const { failure: { kind, step } } = story;
+  return `${plain(kind)} at step ${step} of ${lastStep(story)}`;
 }
 
 /** As in "3 tasks, 23 steps, 9 switches between tasks, 41 events". */
-export function storySize({ tasks, events }: Story): string {
+export function storySize(story: Story): string {
+  const { tasks, events } = story;
+  const size = [count(tasks.length, "task"), count(lastStep(story), "step")];
+  const gap = events.find(({ kind }) => kind === "gap");
+  if (gap !== undefined) return [...size, `${events.length - 1 + gap.count!} events, of which ${events.length - 1} are told`].join(", ");
   const acting = events.filter((event) => event.task >= 0);
   const switches = acting.filter((event, index) => index > 0 && acting[index - 1]!.task !== event.task).length;
-  return [count(tasks.length, "task"), count(new Set(events.map((event) => event.step)).size, "step"), `${count(switches, "switch")} between tasks`, count(events.length, "event")].join(", ");
+  return [...size, `${count(switches, "switch")} between tasks`, count(events.length, "event")].join(", ");
 }
+
+const lastStep = ({ failure, events }: Story): number => Math.max(failure.step, ...events.map((event) => event.step));
 
 /** How many events come before the failure: those of its step and of all earlier ones. */
 export function eventsBeforeFailure({ events, failure }: Story): number {
@@ -83,8 +90,9 @@ function header(story: Story, width: number): string[] {
     ...field("scenario", plain(story.scenario)),
     ...field("", plain(story.description)),
     ...field("strategy", plain(story.strategy)),
+    ...(story.fault === undefined ? [] : field("fault", plain(story.fault))),
     ...field("failure", `${failurePlace(story)}: ${plain(first)}`),
-    ...more.map((line) => `${" ".repeat(11)}${plain(line)}`),
+    ...more.flatMap((line) => field("", plain(line))),
     ...field("story", storySize(story)),
   ];
 }
@@ -99,7 +107,7 @@ interface Row {
 }
 
 const TITLES: Row = { mark: "", step: "step", task: "task", call: "system call", function: "function", what: "what happened" };
-const MARKS: Partial<Record<StoryEvent["kind"], string>> = { wait: "~", fault: "!", warning: "!", power: "↯" };
+const MARKS: Partial<Record<StoryEvent["kind"], string>> = { wait: "~", fault: "!", warning: "!", power: "↯", gap: "⋮" };
 const WIDTHS_MAX = { task: 20, call: 14, function: 24 } as const;
 
 function table(story: Story, width: number): string[] {
@@ -126,7 +134,7 @@ function tableRows(story: Story): Row[] {
   const holders = new Map(storyStretches(story).map((stretch) => [stretch.from, stretch.holders]));
   const folds = foldedStretches(story);
   const failureAt = eventsBeforeFailure(story);
-  const failed: Row = { mark: "✗", step: String(failure.step), task: "", call: "", function: "", what: `FAILURE: ${plain(failure.kind)}: ${plain(failure.message.split("\n")[0]!)}` };
+  const failed: Row = { mark: "✗", step: String(failure.step), task: "", call: "", function: "", what: `FAILURE: ${plain(failure.kind)}: ${plain(headline(failure.message))}` };
   const rows: Row[] = [];
   let above: StoryEvent | undefined;
   for (let index = 0; index < events.length; index++) {
@@ -136,7 +144,7 @@ function tableRows(story: Story): Row[] {
     const isSwitch = above?.task !== event.task;
     const indent = " ".repeat(2 * Math.min(Math.max(event.task, 0), 5));
     rows.push({
-      mark: event.step === failure.step ? "✗" : fold !== undefined ? "" : MARKS[event.kind] ?? "",
+      mark: markOf(event, failure.step, fold !== undefined),
       step: isSwitch || above?.step !== event.step ? String(event.step) : "",
       task: event.task < 0 ? "" : `${indent}${isSwitch ? taskName(story, event.task) : "┊"}`,
       call: fold === undefined && (isSwitch || above?.call !== event.call) ? plain(event.call ?? "") : "",
@@ -150,15 +158,21 @@ function tableRows(story: Story): Row[] {
   return rows;
 }
 
+function markOf({ kind, step, error }: StoryEvent, failureStep: number, isFolded: boolean): string {
+  if (kind === "power" || kind === "gap") return MARKS[kind]!;
+  if (step === failureStep) return "✗";
+  return isFolded ? "" : error !== undefined ? "!" : MARKS[kind] ?? "";
+}
+
 const FOLD_MIN = 6;
 /** What stays in sight at the two ends of what is folded. */
 const FOLD_BEFORE = 2;
 const FOLD_AFTER = 1;
 
-/** What is left out, by the index of its first event: locks that nobody waits for, I/O and events of one task between two things of more weight, never of the step that fails. */
+/** What is left out, by the index of its first event: locks that nobody waits for, I/O and events of one task between two things of more weight, never of a task in the step that fails. */
 function foldedStretches({ events, failure }: Story): Map<number, StoryEvent[]> {
   const contended = new Set(events.filter((event) => event.kind === "wait").map((event) => event.lock));
-  const isDull = ({ kind, lock, step }: StoryEvent): boolean => step !== failure.step && (kind === "io" || kind === "event" || ((kind === "acquire" || kind === "release") && !contended.has(lock)));
+  const isDull = ({ kind, lock, step, task, error }: StoryEvent): boolean => (step !== failure.step || task < 0) && ((kind === "io" && error === undefined) || kind === "event" || ((kind === "acquire" || kind === "release") && !contended.has(lock)));
   const folds = new Map<number, StoryEvent[]>();
   for (let from = 0; from < events.length; from++) {
     let to = from;
