@@ -179,9 +179,9 @@ export function* writeDax(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data:
     try {
       const end = Math.ceil(endBytes / fs.blockBytes);
       for (let lblk = Math.floor(offsetBytes / fs.blockBytes); lblk < end;) lblk += yield* writeBlocks(fs, inode, lblk, end - lblk, offsetBytes, data, pieces);
-      const hasNew = pieces.length > 0;
-      if (hasNew) yield* applyPieces(fs, inode, pieces, inode.i_disksize, "MAP_BLOCKS");
-      if (!hasNew) return;
+      if (pieces.length === 0) return;
+      // The data is there, so the size may be, too: a block behind the end would be a mistake to e2fsck.
+      yield* applyPieces(fs, inode, pieces, Math.max(inode.i_disksize, endBytes), "MAP_BLOCKS");
     } catch (error) {
       releaseClaims(fs, pieces);
       throw error;

@@ -72,16 +72,16 @@ function* shrink(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
   else yield* zeroTail(fs, inode, sizeBytes);
   // Who replaces a file's content so, and closes it, expects the new one or the old after a crash, not none (auto_da_alloc).
   if (sizeBytes === 0 && inode.i_size > 0) inode.isFlushedOnClose = true;
-  inode.i_size = sizeBytes;
-  dropPages(fs, inode, sizeBytes, Infinity);
-  // Once more: until the size was set, pages that were in memory could be mapped, and copied, again.
-  inode.i_mapping.unmapPages(Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
   yield* fs.change(INODE_CREDITS + ORPHAN_CREDITS + FREE_CREDITS + mapCredits(fs, inode), function* (handle) {
     yield* orphanAdd(handle, inode);
-    inode.i_disksize = sizeBytes;
+    inode.i_size = inode.i_disksize = sizeBytes;
     inode.i_mtime = inode.i_ctime = fs.now();
     inode.i_datasync_tid = handle.transaction.t_tid;
     yield* inode.markDirty(handle);
+    // Only when a commit has the new size: who syncs the file must find the old data, or that it is gone for good.
+    dropPages(fs, inode, sizeBytes, Infinity);
+    // Once more: until the size was set, pages that were in memory could be mapped, and copied, again.
+    inode.i_mapping.unmapPages(Math.ceil(sizeBytes / PAGE_BYTES), Infinity, true);
     yield* freeFrom(handle, fs, inode, Math.ceil(sizeBytes / fs.blockBytes));
     yield* inode.markDirty(handle);
     inode.i_datasync_tid = handle.transaction.t_tid;

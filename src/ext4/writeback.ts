@@ -32,7 +32,7 @@ export interface WritePlan {
   readonly bios: readonly Bio[];
   /** Emptied as they become the file's. */
   readonly pieces: Piece[];
-  /** How far the size on disk may follow. */
+  /** How far the size on disk follows, if it is not there yet. */
   readonly endBytes: number;
 }
 
@@ -66,12 +66,12 @@ export function* writebackInode(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBy
 /** Requires: i_writeback. */
 export function* writebackLocked(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBytes = Infinity): Task<void> {
   const { i_mapping: mapping } = inode;
-  for (;;) {
-    const folios = nextBatch(mapping, fromBytes, endBytes);
+  for (let at = fromBytes;;) {
+    const folios = nextBatch(mapping, at, endBytes);
     if (folios.length === 0) return;
     if (journalsData(fs, inode)) yield* writebackJournaled(fs, inode, folios);
-    else yield* withSpaceRetry(fs, () => writeBatch(fs, inode, folios));
-    fromBytes = (folios.at(-1)!.index + 1) * mapping.folioBytes;
+    else yield* withSpaceRetry(fs, () => writeBatch(fs, inode, folios, fromBytes > 0));
+    at = (folios.at(-1)!.index + 1) * mapping.folioBytes;
   }
 }
 
@@ -91,16 +91,18 @@ function nextBatch(mapping: AddressSpace, fromBytes: number, endBytes: number): 
   return dirty.slice(0, Math.max(1, BATCH_BYTES_MAX / mapping.folioBytes));
 }
 
-function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[]): Task<void> {
+/** @param isMiddle of a range that does not begin with the file: what is before it may come later. */
+function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[], isMiddle: boolean): Task<void> {
   const { i_mapping: mapping } = inode;
   // From here on a store through a mapping faults first, and so makes a new version.
   for (const folio of folios) mapping.writeProtect(folio);
   const versions = folios.map(({ version }) => version);
   const bios: Bio[] = [];
   const pieces: Piece[] = [];
+  const endBytes = sizeToFollow(inode, folios, isMiddle);
   try {
     for (const run of dirtyRuns(inode, fs.blockBytes, folios)) yield* planRun(fs, inode, run, bios, pieces);
-    yield* fs.strategy.writeOut(fs, inode, { bios, pieces, endBytes: (folios.at(-1)!.index + 1) * mapping.folioBytes });
+    yield* fs.strategy.writeOut(fs, inode, { bios, pieces, endBytes });
   } catch (error) {
     releaseClaims(fs, pieces);
     throw error;
@@ -108,6 +110,20 @@ function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[]): Task
   folios.forEach((folio, index) => {
     if (folio.version === versions[index]) mapping.markClean(folio);
   });
+}
+
+/**
+ * The size that the disk may have when the folios are written: what the file has now, as later bytes are not written now, and no further than to the first dirty page that is left behind. A range in the
+ * file's midst is covered all the same: who syncs it is promised that.
+ */
+function sizeToFollow({ i_mapping: mapping, i_size, i_disksize }: Ext4Inode, folios: readonly Folio[], isMiddle: boolean): number {
+  const { folioBytes } = mapping;
+  const written = new Set(folios);
+  let endBytes = i_size;
+  for (const folio of mapping.dirtyFolios) {
+    if (!written.has(folio) && (folio.index + 1) * folioBytes > i_disksize) endBytes = Math.min(endBytes, folio.index * folioBytes);
+  }
+  return isMiddle ? Math.max(endBytes, Math.min(i_size, (folios.at(-1)!.index + 1) * folioBytes)) : endBytes;
 }
 
 /** Gives back what was claimed for pieces that did not become the file's. */
@@ -194,10 +210,9 @@ function addWrites(fs: Ext4, bios: Bio[], pblk: Pblk, blocks: readonly Uint8Arra
   }
 }
 
-/** Makes the blocks the file's, in handles of a few pieces each, and lets the size on disk follow. */
+/** Makes the blocks the file's, in handles of a few pieces each, and lets the size on disk follow to `endBytes`, with each handle as far as its pieces go: blocks behind the end would be a mistake to e2fsck. */
 export function* applyPieces(fs: Ext4, inode: Ext4Inode, pieces: Piece[], endBytes: number, type: HandleType = "WRITE_PAGE"): Task<void> {
-  const sizeBytes = Math.min(inode.i_size, endBytes);
-  if (pieces.length === 0 && sizeBytes <= inode.i_disksize) return;
+  if (pieces.length === 0 && endBytes <= inode.i_disksize) return;
   do {
     // A small journal, or a map without extents, allows fewer.
     let count = Math.min(pieces.length, PIECES_PER_HANDLE);
@@ -215,7 +230,9 @@ export function* applyPieces(fs: Ext4, inode: Ext4Inode, pieces: Piece[], endByt
           pieces.shift();
           keepPromise(fs, inode, lblk, count);
         }
-        if (pieces.length === 0) inode.i_disksize = Math.max(inode.i_disksize, sizeBytes);
+        const last = batch.at(-1);
+        const reachedBytes = pieces.length === 0 || last === undefined ? endBytes : Math.min(endBytes, (last.lblk + last.count) * fs.blockBytes);
+        inode.i_disksize = Math.max(inode.i_disksize, reachedBytes);
       } finally {
         inode.i_data_sem.unlockWrite();
       }
