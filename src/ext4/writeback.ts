@@ -66,11 +66,12 @@ export function* writebackInode(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBy
 /** Requires: i_writeback. */
 export function* writebackLocked(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBytes = Infinity): Task<void> {
   const { i_mapping: mapping } = inode;
-  for (let at = fromBytes;;) {
+  // Pages between the size on disk and the range go along, as the size is to pass nothing that is left behind.
+  for (let at = endBytes > inode.i_disksize ? Math.min(fromBytes, inode.i_disksize) : fromBytes;;) {
     const folios = nextBatch(mapping, at, endBytes);
     if (folios.length === 0) return;
     if (journalsData(fs, inode)) yield* writebackJournaled(fs, inode, folios);
-    else yield* withSpaceRetry(fs, () => writeBatch(fs, inode, folios, fromBytes > 0));
+    else yield* withSpaceRetry(fs, () => writeBatch(fs, inode, folios));
     at = (folios.at(-1)!.index + 1) * mapping.folioBytes;
   }
 }
@@ -91,15 +92,14 @@ function nextBatch(mapping: AddressSpace, fromBytes: number, endBytes: number): 
   return dirty.slice(0, Math.max(1, BATCH_BYTES_MAX / mapping.folioBytes));
 }
 
-/** @param isMiddle of a range that does not begin with the file: what is before it may come later. */
-function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[], isMiddle: boolean): Task<void> {
+function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[]): Task<void> {
   const { i_mapping: mapping } = inode;
   // From here on a store through a mapping faults first, and so makes a new version.
   for (const folio of folios) mapping.writeProtect(folio);
   const versions = folios.map(({ version }) => version);
   const bios: Bio[] = [];
   const pieces: Piece[] = [];
-  const endBytes = sizeToFollow(inode, folios, isMiddle);
+  const endBytes = sizeToFollow(inode, folios);
   try {
     for (const run of dirtyRuns(inode, fs.blockBytes, folios)) yield* planRun(fs, inode, run, bios, pieces);
     yield* fs.strategy.writeOut(fs, inode, { bios, pieces, endBytes });
@@ -112,18 +112,15 @@ function* writeBatch(fs: Ext4, inode: Ext4Inode, folios: readonly Folio[], isMid
   });
 }
 
-/**
- * The size that the disk may have when the folios are written: what the file has now, as later bytes are not written now, and no further than to the first dirty page that is left behind. A range in the
- * file's midst is covered all the same: who syncs it is promised that.
- */
-function sizeToFollow({ i_mapping: mapping, i_size, i_disksize }: Ext4Inode, folios: readonly Folio[], isMiddle: boolean): number {
+/** The size that the disk may have when the folios are written: what the file has now, as later bytes are not written now, and no further than to the first dirty page that is left behind. */
+function sizeToFollow({ i_mapping: mapping, i_size, i_disksize }: Ext4Inode, folios: readonly Folio[]): number {
   const { folioBytes } = mapping;
   const written = new Set(folios);
   let endBytes = i_size;
   for (const folio of mapping.dirtyFolios) {
     if (!written.has(folio) && (folio.index + 1) * folioBytes > i_disksize) endBytes = Math.min(endBytes, folio.index * folioBytes);
   }
-  return isMiddle ? Math.max(endBytes, Math.min(i_size, (folios.at(-1)!.index + 1) * folioBytes)) : endBytes;
+  return endBytes;
 }
 
 /** Gives back what was claimed for pieces that did not become the file's. */
