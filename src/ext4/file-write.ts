@@ -100,16 +100,22 @@ export function* stampWrite(fs: Ext4, inode: Ext4Inode, endBytes: number, diskEn
 }
 
 /**
- * The size, if it is larger than before. Where a page has more blocks than one, those that the file only now reaches were never asked for: who may store into the page has to ask again.
- * @kernel pagecache_isize_extended
+ * The size, if it is larger than before. What mappings have stored behind the old end, up to now, is nothing of the file's. Where a page has more blocks than one, those that the file only now reaches were
+ * never asked for: who may store into the page has to ask again.
+ * @param dataFrom where what was just written begins. @kernel pagecache_isize_extended
  */
-export function extendSize(fs: Ext4, inode: Ext4Inode, endBytes: number): void {
+export function extendSize(fs: Ext4, inode: Ext4Inode, endBytes: number, dataFrom = endBytes): void {
   const { i_size: before } = inode;
   if (endBytes <= before) return;
   inode.i_size = endBytes;
-  if (fs.blockBytes >= PAGE_BYTES || before % PAGE_BYTES === 0 || !inode.hasPages) return;
+  if (!inode.hasPages) return;
+  const { i_mapping: mapping } = inode;
+  const inFolio = before % mapping.folioBytes;
+  const last = inFolio > 0 && dataFrom > before ? mapping.find(Math.floor(before / mapping.folioBytes)) : undefined;
+  last?.data.fill(0, inFolio, Math.min(mapping.folioBytes, inFolio + dataFrom - before));
+  if (fs.blockBytes >= PAGE_BYTES || before % PAGE_BYTES === 0) return;
   const page = Math.floor(before / PAGE_BYTES);
-  writeProtectPages(inode.i_mapping, page, page + 1);
+  writeProtectPages(mapping, page, page + 1);
 }
 
 /** Copies data into folios and promises space for what has no block. Either all of the piece is taken, or nothing. */
@@ -141,7 +147,7 @@ function* fillHeld(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint8A
     index += count;
   }
   // With the data, and before a handle is waited for: who writes the folios back lets the size on disk follow as far as this one, and then takes them for done.
-  extendSize(fs, inode, end);
+  extendSize(fs, inode, end, offsetBytes);
 }
 
 function absentFolios(mapping: AddressSpace, first: number, last: number): number {

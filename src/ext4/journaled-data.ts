@@ -67,7 +67,7 @@ function* writePiece(fs: Ext4, inode: Ext4Inode, offsetBytes: number, data: Uint
         inode.i_data_sem.unlockWrite();
       }
       inode.i_mtime = inode.i_ctime = fs.now();
-      extendSize(fs, inode, end);
+      extendSize(fs, inode, end, offsetBytes);
       inode.i_disksize = inode.i_size;
       inode.i_datasync_tid = handle.transaction.t_tid;
       yield* inode.markDirty(handle);

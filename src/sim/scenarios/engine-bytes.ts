@@ -5,6 +5,7 @@ import type { Task } from "../../sched/task.js";
 import { O_APPEND, O_CREAT, O_RDWR } from "../../vfs/flags.js";
 import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../../vfs/inode.js";
 import type { Process } from "../../vfs/process.js";
+import { Signal } from "../../vfs/signal.js";
 import type { Lab } from "../lab.js";
 import { scenario, type Scenario, type ScenarioDefinition, type WorldRecipe } from "../scenario.js";
 
@@ -36,6 +37,17 @@ function* mapFile({ process }: Lab, lengthBytes = PAGE): Task<Mapped> {
 function* setJournaled(process: Process, fd: number, isOn: boolean): Task<void> {
   const flags = yield* process.getflags(fd);
   yield* process.setflags(fd, isOn ? flags | EXT4_JOURNAL_DATA_FL : flags & ~EXT4_JOURNAL_DATA_FL);
+}
+
+/** Whether the process gets a signal for a load. */
+function* mayNotLoad(process: Process, address: number): Task<boolean> {
+  try {
+    yield* process.load(address);
+    return false;
+  } catch (error) {
+    if (!(error instanceof Signal)) throw error;
+    return true;
+  }
 }
 
 /** The store goes behind the end, or does not: in the page cache it is then on its way nowhere; from persistent memory nobody takes it back, and it shows if a power cut undoes that the file was cut off. */
@@ -197,6 +209,100 @@ export const BYTE_SCENARIOS: readonly Scenario[] = [
         yield* process.store(map + PAGE - 4, 0x4343_4343, 4);
         yield* process.store(map + PAGE, 0x4343_4343, 4);
         yield* process.load(map + PAGE - 4, 4);
+      },
+    },
+  }),
+  scenario({
+    name: "engine/write-during-writeback",
+    description: "a file's last page is written or stored into while it is written back; when memory has dropped what it takes for clean, the disk has it all",
+    setup: makeFile(3000),
+    *prepare(lab) {
+      const mapped = yield* mapFile(lab);
+      yield* lab.process.store(mapped.map, 0x42);
+      return mapped;
+    },
+    tasks: {
+      writeback: (lab) => lab.writeback(),
+      *change({ process, choose }, { fd, map }) {
+        if (choose(2) === 0) yield* process.store(map + 2500, 0x43);
+        else yield* process.pwrite(fd, bytesOf(0x44, BLOCK), BLOCK);
+      },
+    },
+    *after(lab, { map }) {
+      yield* lab.process.munmap(map, PAGE);
+      yield* lab.kernel.dropCaches();
+    },
+  }),
+  scenario({
+    name: "engine/truncate-during-writeback",
+    description: "a file is cut off, and grows again, while pages that have no blocks yet are written back",
+    setup: makeFile(PAGE),
+    *prepare(lab) {
+      const { fd } = yield* mapFile(lab);
+      yield* lab.process.pwrite(fd, bytesOf(0x42, PAGE), PAGE);
+      return fd;
+    },
+    tasks: {
+      writeback: (lab) => lab.writeback(),
+      *truncate({ process }, fd) {
+        yield* process.ftruncate(fd, 100);
+        yield* process.ftruncate(fd, 2 * PAGE);
+      },
+    },
+  }),
+  scenario({
+    name: "engine/truncate-private-copy",
+    description: "a file is cut off where a process has a copy of its own and stores into it: behind the end the copy is no longer there",
+    setup: makeFile(2 * PAGE),
+    *prepare({ process }) {
+      const fd = yield* process.open("/file", O_RDWR);
+      const map = yield* process.mmap(0, 2 * PAGE, RW, MAP_PRIVATE, fd);
+      yield* process.store(map + PAGE, 1);
+      return { fd, map };
+    },
+    tasks: {
+      *truncate(lab, { fd, map }) {
+        yield* lab.process.ftruncate(fd, 100);
+        lab.check(yield* mayNotLoad(lab.process, map + PAGE), "a private copy behind the end can still be loaded");
+      },
+      *store({ process }, { map }) {
+        yield* process.store(map + PAGE + 1, 2);
+      },
+    },
+    mayFailWith: ["signal"],
+  }),
+  scenario({
+    name: "engine/write-evict-during-read",
+    description: "a page is read from disk while another task writes it, syncs it, and memory drops it",
+    setup: makeFile(PAGE),
+    prepare: (lab) => mapFile(lab),
+    tasks: {
+      *load({ process }, { map }) {
+        yield* process.load(map);
+        yield* process.load(map);
+      },
+      *write(lab, { fd }) {
+        yield* lab.process.pwrite(fd, bytesOf(0x42, PAGE), 0);
+        yield* lab.process.fsync(fd);
+        yield* lab.recorder.call("dropCaches", [], () => lab.kernel.dropCaches());
+      },
+    },
+  }),
+  scenario({
+    name: "engine/two-pages-of-memory",
+    description: "a file of four pages is written, stored into and read where the page cache has room for two: nothing is dropped that the disk has not",
+    world: { mount: { pageCacheBytes: 2 * PAGE } },
+    setup: makeFile(4 * PAGE),
+    prepare: (lab) => mapFile(lab, 4 * PAGE),
+    tasks: {
+      *write({ process }, { fd }) {
+        yield* process.pwrite(fd, bytesOf(0x42, 100), 10);
+        yield* process.pread(fd, new Uint8Array(3 * PAGE), PAGE);
+        yield* process.pread(fd, new Uint8Array(100), 10);
+      },
+      *store({ process }, { map }) {
+        yield* process.store(map + PAGE, 0x61);
+        for (const page of [2, 3, 1]) yield* process.load(map + page * PAGE);
       },
     },
   }),

@@ -3,8 +3,9 @@ import type { Task } from "../../sched/task.js";
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../mm/constants.js";
 import { O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR } from "../../vfs/flags.js";
 import type { Lab } from "../lab.js";
-import { scenario, type Scenario } from "../scenario.js";
+import { scenario, type Scenario, type ScenarioDefinition } from "../scenario.js";
 import { BYTE_SCENARIOS } from "./engine-bytes.js";
+import { SYNC_SCENARIOS } from "./engine-sync.js";
 
 const BLOCK = 1024;
 const PAGE = 4096;
@@ -23,6 +24,32 @@ function* openFile({ process }: Lab, path = "/file"): Task<{ readonly fd: number
 }
 
 function* nothingToPrepare(): Task<void> {}
+
+const INDEXED_NAMES = 7;
+/** Five of them fill more than a block: the directory has an index, and a leaf of it splits when the next ones come. */
+const longPath = (at: number): string => `/directory/${String(at).repeat(200)}`;
+
+/** Names in an indexed directory. */
+function changeIndexed(definition: Pick<ScenarioDefinition<number>, "name" | "description" | "crash">): Scenario {
+  return scenario({
+    ...definition,
+    *setup(lab) {
+      yield* lab.process.mkdir("/directory");
+      for (let at = 0; at < INDEXED_NAMES; at++) yield* makeFile(lab, longPath(at), 0x41, 1);
+    },
+    prepare: ({ process }) => process.open("/directory", O_RDONLY | O_DIRECTORY),
+    tasks: {
+      *make({ process }, directory) {
+        for (const at of [7, 8]) yield* process.open(longPath(at), O_RDWR | O_CREAT);
+        yield* process.fsync(directory);
+      },
+      *move({ process }) {
+        yield* process.rename(longPath(0), longPath(9));
+        yield* process.unlink(longPath(1));
+      },
+    },
+  });
+}
 
 const NAME_SCENARIOS: readonly Scenario[] = [
   scenario({
@@ -95,6 +122,8 @@ const NAME_SCENARIOS: readonly Scenario[] = [
     },
     crash: true,
   }),
+  changeIndexed({ name: "engine/indexed-directory", description: "two tasks make, move and remove names in a directory that has an index" }),
+  changeIndexed({ name: "engine/indexed-directory-crash", description: "the same, and the power fails", crash: true }),
 ];
 
 const JOURNAL_SCENARIOS: readonly Scenario[] = [
@@ -121,6 +150,26 @@ const JOURNAL_SCENARIOS: readonly Scenario[] = [
       checkpoint: (lab) => lab.checkpoint(),
     },
     crash: true,
+  }),
+  scenario({
+    name: "engine/freed-while-going-home",
+    description: "a directory goes while the journal writes its block home, and a file takes the block",
+    setup: (lab) => makeFile(lab, "/file", 0x41, BLOCK),
+    *prepare(lab) {
+      yield* lab.process.mkdir("/directory");
+      yield* lab.commit();
+      return yield* openFile(lab);
+    },
+    tasks: {
+      checkpoint: (lab) => lab.checkpoint(),
+      *reuse(lab, { fd }) {
+        yield* lab.process.rmdir("/directory");
+        yield* lab.commit();
+        yield* lab.process.pwrite(fd, bytesOf(0x42, BLOCK), BLOCK);
+        yield* lab.process.fsync(fd);
+      },
+    },
+    after: (lab) => lab.kernel.dropCaches(),
   }),
   scenario({
     name: "engine/freeze-thaw",
@@ -195,4 +244,4 @@ const FAULT_SCENARIOS: readonly Scenario[] = [
   }),
 ];
 
-export const ENGINE_SCENARIOS: readonly Scenario[] = [...NAME_SCENARIOS, ...BYTE_SCENARIOS, ...JOURNAL_SCENARIOS, ...FAULT_SCENARIOS];
+export const ENGINE_SCENARIOS: readonly Scenario[] = [...NAME_SCENARIOS, ...BYTE_SCENARIOS, ...SYNC_SCENARIOS, ...JOURNAL_SCENARIOS, ...FAULT_SCENARIOS];
