@@ -66,13 +66,12 @@ export function* writebackInode(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBy
 /** Requires: i_writeback. */
 export function* writebackLocked(fs: Ext4, inode: Ext4Inode, fromBytes = 0, endBytes = Infinity): Task<void> {
   const { i_mapping: mapping } = inode;
-  // Pages between the size on disk and the range go along, as the size is to pass nothing that is left behind.
-  for (let at = endBytes > inode.i_disksize ? Math.min(fromBytes, inode.i_disksize) : fromBytes;;) {
-    const folios = nextBatch(mapping, at, endBytes);
-    if (folios.length === 0) return;
+  for (let at = fromBytes; isDirtyWithin(mapping, at, endBytes);) {
+    // Pages from the size on disk on go along, also those that became dirty anew: the size is to pass nothing that is left behind, and no block is to come behind the size.
+    const folios = nextBatch(mapping, endBytes > inode.i_disksize ? Math.min(at, inode.i_disksize) : at, endBytes);
     if (journalsData(fs, inode)) yield* writebackJournaled(fs, inode, folios);
     else yield* withSpaceRetry(fs, () => writeBatch(fs, inode, folios));
-    at = (folios.at(-1)!.index + 1) * mapping.folioBytes;
+    at = Math.max(at, (folios.at(-1)!.index + 1) * mapping.folioBytes);
   }
 }
 
@@ -83,6 +82,13 @@ export function* writebackSome(fs: Ext4): Task<void> {
     if (fs.pageCache.dirtyBytes <= target) return;
     yield* writebackInode(fs, inode);
   }
+}
+
+function isDirtyWithin({ dirtyFolios, folioBytes }: AddressSpace, fromBytes: number, endBytes: number): boolean {
+  const first = Math.floor(fromBytes / folioBytes);
+  const end = Math.ceil(endBytes / folioBytes);
+  for (const { index } of dirtyFolios) if (index >= first && index < end) return true;
+  return false;
 }
 
 function nextBatch(mapping: AddressSpace, fromBytes: number, endBytes: number): Folio[] {
