@@ -45,6 +45,8 @@ export function* fallocate(fs: Ext4, inode: Ext4Inode, mode: number, offsetBytes
     else if ((mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)) !== 0) yield* unmapRange(inode, offsetBytes, range.end, false);
     if (!inode.i_writeback.tryLock()) yield* inode.i_writeback.lock();
     try {
+      // The page that would take the size to the disk is about to go. @kernel ext4_update_disksize_before_punch
+      if (range.end >= inode.i_size && inode.i_size > inode.i_disksize && !journalsData(fs, inode)) yield* writebackLocked(fs, inode, inode.i_disksize);
       if ((mode & FALLOC_FL_PUNCH_HOLE) !== 0) yield* punchHole(fs, inode, range);
       else if ((mode & FALLOC_FL_COLLAPSE_RANGE) !== 0) yield* collapseRange(fs, inode, range);
       else if ((mode & FALLOC_FL_INSERT_RANGE) !== 0) yield* insertRange(fs, inode, range);

@@ -35,49 +35,50 @@ export function* setSize(inode: Inode, sizeBytes: number, cred: Credentials): Ta
   });
 }
 
-function* change(inode: Inode, changes: AttributeChanges): Task<void> {
-  yield* withInodeLock(inode, () => inode.setattr(changes));
+/** @param decide what is to be changed, from what the inode has when nobody else changes it. */
+function* change(inode: Inode, decide: () => AttributeChanges): Task<void> {
+  yield* withWriteAccess(inode.i_sb, () => withInodeLock(inode, () => inode.setattr(decide())));
 }
 
 /** @param mode permission bits, with set-id and sticky. */
 export function* changeMode(inode: Inode, mode: number, cred: Credentials): Task<void> {
-  yield* withWriteAccess(inode.i_sb, () => {
+  yield* change(inode, () => {
     checkOwner(inode, cred);
     // Who is not in the file's group cannot make it set-group-id.
     const isForeign = !isPrivileged(cred) && !isInGroup(cred, inode.i_gid);
-    return change(inode, { mode: isForeign ? mode & ~S_ISGID : mode });
+    return { mode: isForeign ? mode & ~S_ISGID : mode };
   });
 }
 
 /** @param uid, gid KEEP leaves it. */
 export function* changeOwner(inode: Inode, uid: number, gid: number, cred: Credentials): Task<void> {
-  yield* withWriteAccess(inode.i_sb, () => {
+  yield* change(inode, () => {
     const mode = inode.isDirectory() ? undefined : inode.i_mode & ~droppedBits(inode);
     // Who leaves both as they are needs no permission, unless that takes set-id bits away.
-    if (uid === KEEP && gid === KEEP && (mode ?? inode.i_mode) === inode.i_mode) return change(inode, {});
+    if (uid === KEEP && gid === KEEP && (mode ?? inode.i_mode) === inode.i_mode) return {};
     if (isImmutable(inode) || isAppendOnly(inode)) throw new FsError("EPERM");
     const isOwn = cred.uid === inode.i_uid && (uid === KEEP || uid === inode.i_uid) && (gid === KEEP || isInGroup(cred, gid));
     if (!isPrivileged(cred) && !isOwn) throw new FsError("EPERM");
-    return change(inode, { uid: uid === KEEP ? undefined : uid, gid: gid === KEEP ? undefined : gid, mode });
+    return { uid: uid === KEEP ? undefined : uid, gid: gid === KEEP ? undefined : gid, mode };
   });
 }
 
 /** Sets times that the owner chose; undefined leaves one. */
 export function* changeTimes(inode: Inode, times: { readonly atime?: Timespec | undefined; readonly mtime?: Timespec | undefined }, cred: Credentials): Task<void> {
-  yield* withWriteAccess(inode.i_sb, () => {
+  yield* change(inode, () => {
     checkOwner(inode, cred);
-    return change(inode, times);
+    return times;
   });
 }
 
 /** Sets both times to now, which who may write the file may do, too. */
 export function* touch(inode: Inode, cred: Credentials): Task<void> {
-  yield* withWriteAccess(inode.i_sb, function* () {
+  yield* withWriteAccess(inode.i_sb, () => withInodeLock(inode, function* () {
     if (isImmutable(inode)) throw new FsError("EPERM");
     if (cred.uid !== inode.i_uid) yield* checkPermission(inode, cred, MAY_WRITE);
     const now = inode.i_sb.now();
-    yield* change(inode, { atime: now, mtime: now });
-  });
+    yield* inode.setattr({ atime: now, mtime: now });
+  }));
 }
 
 /** Sets, or with undefined removes, an extended attribute. @throws FsError EPERM, EACCES, EROFS, and what the filesystem says. */
