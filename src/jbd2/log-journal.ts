@@ -269,6 +269,7 @@ export class LogJournal extends Journal {
     }
   }
 
+  /** Where it fails nobody knows where the log begins: whether the disk has the new place or the old one. @kernel jbd2_write_superblock */
   private *writeSuperblock(start: LogBlk, sequence: Tid): Task<void> {
     const { superblock } = this.geometry;
     JS.s_start.set(superblock, 0, start);
@@ -276,6 +277,11 @@ export class LogJournal extends Journal {
     const block = new Uint8Array(this.blocks.blockBytes);
     block.set(new Uint8Array(superblock.buffer, superblock.byteOffset, superblock.byteLength));
     if (this.shape.hasCsum) JS.s_checksum.set(new DataView(block.buffer), 0, journalSuperblockChecksum(block));
-    yield* this.blocks.write(this.blocks.superblockAt, block, true);
+    try {
+      yield* this.blocks.write(this.blocks.superblockAt, block, true);
+    } catch (error) {
+      yield* this.abort(error);
+      throw error;
+    }
   }
 }

@@ -121,7 +121,7 @@ export class AddressSpace {
   markDirty(folio: Folio, blockBits: number): void {
     footprint(this.cache, false); // those who make pages dirty are in the way of who looks for all that are, not of each other
     if (folio.dirtyBlocks === 0) {
-      if (this.dirtyFolios.size === 0) this.cache.dirtyMappings.add(this);
+      if (this.dirtyFolios.size === 0) this.cache.becameDirty(this);
       this.dirtyFolios.add(folio);
       this.cache.dirtied(folio);
     }

@@ -1,4 +1,5 @@
 /** Images that runs begin with: made once for each scenario, by mkfs and the scenario's setup, with the engine as it ships. */
+import type { Ext4Inode } from "../ext4/inode.js";
 import type { Ext4 } from "../ext4/super.js";
 import { planMkfs } from "../mkfs/mkfs.js";
 import { runSync } from "../sched/scheduler.js";
@@ -11,7 +12,8 @@ import { Arena, LabDisk, LabPmem, type Medium, type MediumOptions } from "./cras
 import { EPOCH_SEC, Lab } from "./lab.js";
 import { taskOf, type Scenario, type WorldRecipe } from "./scenario.js";
 import { alwaysFirst } from "./choices.js";
-import { fileIdOf } from "./historian.js";
+import { fileIdOf, permissionsOf, xattrText } from "./historian.js";
+import type { Attributes } from "./model/attributes.js";
 import type { FileId } from "./model/history.js";
 
 const MIB = 2 ** 20;
@@ -25,6 +27,7 @@ export interface FoundEntry {
   readonly nlink: number;
   /** Of files, and of links their target. */
   readonly bytes: Uint8Array;
+  readonly attributes: Attributes;
 }
 
 /** By path. */
@@ -86,6 +89,7 @@ function* makeFile(process: Process, path: string, content: Uint8Array): Task<vo
 export function* lookAt({ fs, kernel }: Lab): Task<FoundTree> {
   const tree = new Map<string, FoundEntry>();
   const process = kernel.spawn();
+  tree.set("/", { kind: "directory", id: fileIdOf(fs.root), nlink: fs.root.i_nlink, bytes: new Uint8Array(0), attributes: yield* attributesOf(fs.root) });
   yield* visit(fs, process, "", tree);
   yield* process.exit();
   return tree;
@@ -99,9 +103,19 @@ function* visit(fs: Ext4, process: Process, directory: string, tree: Map<string,
     const stat = yield* process.lstat(path);
     const type = stat.stx_mode & S_IFMT;
     const kind = type === S_IFDIR ? "directory" : type === S_IFLNK ? "symlink" : type === S_IFREG ? "file" : "other";
-    tree.set(path, { kind, id: fileIdOf(yield* fs.iget(stat.stx_ino)), nlink: stat.stx_nlink, bytes: yield* bytesOf(process, path, kind, stat.stx_size) });
+    const inode = yield* fs.iget(stat.stx_ino);
+    tree.set(path, { kind, id: fileIdOf(inode), nlink: stat.stx_nlink, bytes: yield* bytesOf(process, path, kind, stat.stx_size), attributes: yield* attributesOf(inode) });
     if (kind === "directory") yield* visit(fs, process, path, tree);
   }
+}
+
+function* attributesOf(inode: Ext4Inode): Task<Attributes> {
+  const attributes = new Map([["mode", permissionsOf(inode.i_mode)], ["uid", String(inode.i_uid)], ["gid", String(inode.i_gid)]]);
+  for (const name of yield* inode.listxattr()) {
+    const value = yield* inode.getxattr(name);
+    if (value !== undefined) attributes.set(decode(name), xattrText(value));
+  }
+  return attributes;
 }
 
 function* bytesOf(process: Process, path: string, kind: FoundEntry["kind"], sizeBytes: number): Task<Uint8Array> {

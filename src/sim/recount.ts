@@ -186,6 +186,8 @@ class Recount {
     }
     this.compareTotals();
     yield* this.compareCore();
+    // What the engine gets by without, as a damaged hash tree, it only warns of.
+    for (const { message } of disk.warnings) problems.add(message);
   }
 
   /** An orphan of a filesystem that is written must be open, and without a name. */

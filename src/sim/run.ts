@@ -5,6 +5,7 @@
 import type { Strategy } from "../ext4/strategy.js";
 import { FsError } from "../lib/errno.js";
 import { PAGE_BYTES } from "../mm/memory.js";
+import { footprint } from "../sched/footprint.js";
 import { aside, runSync } from "../sched/scheduler.js";
 import type { Task } from "../sched/task.js";
 import { Signal } from "../vfs/signal.js";
@@ -124,7 +125,7 @@ export class Run {
       return value;
     }, RUN_SEED);
     this.lab.recorder.addListener(this.driver);
-    this.lab.recorder.addListener({ began: () => this.promisesLapse(), ended: ({ name }) => this.isPromised ||= SYNCS.has(name) });
+    this.lab.recorder.addListener({ began: () => this.promisesLapse(), ended: ({ name }) => this.promises(name) });
     this.lab.recorder.addListener(this.historian);
     this.listener = plan.watch?.(this) ?? {};
     this.driver.addListener(this.listener);
@@ -275,15 +276,30 @@ export class Run {
       return;
     }
     if (crash === undefined) return;
+    const { judgedBy } = this;
     forEachState(this.medium, crash, false, (states, image) => {
       const { changedPages } = this.medium;
-      if (!crash.isNew(image, changedPages, this.base, this.lab.recorder.order)) this.base.arena.giveBack(image, changedPages);
+      if (!crash.isNew(image, changedPages, this.base, judgedBy)) this.base.arena.giveBack(image, changedPages);
       else {
         crash.counts.states++;
         judgeWreck(this, { image, changedPages, cuts: [[moment, ...states]], where: what }, undefined);
       }
       return this.failure === undefined;
     });
+  }
+
+  /** What a cut leaves afterwards is judged by it. */
+  private promises(call: string): void {
+    if (!SYNCS.has(call)) return;
+    this.isPromised = true;
+    footprint(this.medium.common.certainty, false);
+  }
+
+  /** What a wreck is judged by: calls, and what the historian knows of them. That a call begins is in the recorder's order before the historian has heard of it. */
+  get judgedBy(): string {
+    const { historian: { records }, lab } = this;
+    const known = records.map((record) => ("file" in record ? record.file ?? "" : "") + ("id" in record ? `=${record.id}` : "") + ("offset" in record ? `@${record.offset}` : ""));
+    return `${lab.recorder.order} ${known.join()}`;
   }
 
   /** A call begins, after which what a sync has promised may be undone: what a cut leaves is judged while the promise stands. */
@@ -315,10 +331,11 @@ export class Run {
     if (call !== undefined) throw new ScenarioError(`${scenario.name}: ${call.name}() has not begun: calls are made with yield*`);
     if (scenario.after !== undefined) runSync(taskOf(scenario, "after", scenario.after(lab, this.cast)));
     const tree: FoundTree = runSync(lookAt(lab));
-    const problems = fault === undefined ? finalProblems(this.historian.records, this.base.tree, tree) : [];
+    // After a failed request, what was read may be older than what was written: that was lost, and those who asked were told.
+    const problems = fault?.kind === "request" ? [] : finalProblems(this.historian.records, this.base.tree, tree);
     if (problems.length > 0) this.fail("linearizability", problems.join("\n"));
     if (!this.checkWarnings()) return;
-    checkFilesystem(this, lab, this.medium, "in the end");
+    checkFilesystem(this, lab, this.medium, "in the end", tree);
   }
 }
 

@@ -117,8 +117,7 @@ interface Plot {
   block(path: string): number;
 }
 
-function plotOf(image: string, firstPointer: number): Plot {
-  const bytes = readFileSync(image);
+function plotOf(image: string, firstPointer: number, bytes = readFileSync(image)): Plot {
   const fs = mount(new Uint8Array(bytes), true);
   const find = (path: string): Ext4Inode => scheduler.runSync((function* () {
     let inode: Inode = fs.root;
@@ -249,6 +248,26 @@ describe("bytes changed by hand, where nothing has a checksum", () => {
     expect(problems).toHaveLength(20);
     expect(new Set(problems).size).toBe(20);
   });
+});
+
+test("the root of a hash tree, without which names are still found", () => {
+  const image = join(temporaryFolder(), "disk.img");
+  run("mke2fs", ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", "^metadata_csum,^uninit_bg", image, "8M"]);
+  const bytes = readImage(image);
+  const volume = Opener.openSync(new MemoryDevice(bytes), { readOnly: false });
+  volume.mkdirSync("/directory");
+  for (let number = 0; number < 120; number++) volume.writeFileSync(`/directory/file-number-${number}`, "");
+  volume.closeSync();
+  const directory = plotOf(image, 0, Buffer.from(bytes)).block("directory") * 1024;
+  // dx_root_info stands behind "." and "..", and behind it a dx_countlimit.
+  const spoiled: readonly (readonly [name: string, at: number, value: number])[] = [["hash_version", 28, 77], ["info_length", 29, 5], ["limit", 32, 3]];
+  const verdicts = judge([["", 28, bytes[directory + 28]!] as const, ...spoiled].map(([name, at, value]) => {
+    const changed = bytes.slice();
+    changed[directory + at] = value;
+    return { name, bytes: changed };
+  }));
+  expect(verdicts.get("")).toEqual({ problems: [], isComplaining: false });
+  for (const [name] of spoiled) expectFound(verdicts.get(name)!, /: a directory.s hash tree is damaged/);
 });
 
 describe("what is wrong in core alone", () => {

@@ -279,7 +279,7 @@ describe("where each task stood", () => {
   });
 
   test("a stack is that of the state", () => {
-    const [fault] = recorded("history/journal-switch:linux-4.13:zb.1").stacks;
+    const [fault] = recorded("history/journal-switch:linux-4.13:zc.1").stacks;
     expect(fault).toEqual({ task: "fault", state: "about to go on at fsync", stack: ["fault"] });
     const sleeper = recorded("bugs/lost-wakeup:lost-wakeup:z4.1.z6.1").stacks.find(({ state }) => state === "waits for dax_entry_lock")!;
     expect(sleeper.stack[0]).toBe("lockCurrent");
@@ -365,7 +365,7 @@ test("what differs between two runs that should be one is told", () => {
 });
 
 test.each([
-  "history/journal-switch:linux-4.13:zb.1", "history/journal-switch:default:zb.1", "bugs/lost-wakeup:lost-wakeup:z4.1.z6.1", "bugs/create-and-fsync:recovery-without-flush:!2.1!z2.1.2.z1.2.1.1.1", "bugs/commit-under-i_data_sem:commit-under-i_data_sem:",
+  "history/journal-switch:linux-4.13:zc.1", "history/journal-switch:default:zb.1", "bugs/lost-wakeup:lost-wakeup:z4.1.z6.1", "bugs/create-and-fsync:recovery-without-flush:!2.1!z2.1.2.z1.2.1.1.1", "bugs/commit-under-i_data_sem:commit-under-i_data_sem:",
   "bugs/map-sync-without-commit:map-sync-without-commit:!1", "engine/rename-unlink:default:z4.1.z2.1",
 ])("who listens changes nothing: %s", (text) => {
   const { scenario: name, strategy, choices, cuts, fault } = decodeReplay(text);

@@ -1,23 +1,27 @@
 /** The lab's own workings: the reduction loses no outcome, each way of searching finds what it must, a run is its string, and what is not repeatable is noticed. */
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { Choices, decodeChoices, encodeChoices } from "../../src/sim/choices.js";
-import { CRASH_BUDGET, statesOf } from "../../src/sim/crash/cutter.js";
-import type { Unit } from "../../src/sim/crash/medium.js";
+import { CRASH_BUDGET, CrashMemory, hashDifference, statesOf } from "../../src/sim/crash/cutter.js";
+import { Arena, LabDisk, type Unit } from "../../src/sim/crash/medium.js";
 import { DEFAULT_BUDGET, describeVerdict, explore, jobsFor, replayOf, runJob, verdictOf } from "../../src/sim/explore.js";
 import type { Lab } from "../../src/sim/lab.js";
 import { decodeReplay, encodeReplay, type Replay } from "../../src/sim/replay.js";
-import { runScenario, type RunPlan } from "../../src/sim/run.js";
+import { runScenario, type Run, type RunPlan } from "../../src/sim/run.js";
 import { scenario, type Scenario } from "../../src/sim/scenario.js";
 import { canary } from "../../src/sim/scenarios/canary.js";
 import { searchDepthFirst } from "../../src/sim/search/depth-first.js";
+import { searchFaults } from "../../src/sim/search/faults.js";
 import { searchBySampling } from "../../src/sim/search/sampling.js";
 import { shrink } from "../../src/sim/shrink.js";
+import type { Ext4Inode } from "../../src/ext4/inode.js";
+import type { Strategy } from "../../src/ext4/strategy.js";
+import { runSync } from "../../src/sched/scheduler.js";
 import type { Task } from "../../src/sched/task.js";
 import { O_CREAT, O_RDWR } from "../../src/vfs/flags.js";
 import { FsError } from "../../src/lib/errno.js";
 import { lookAt } from "../../src/sim/image.js";
 import { tell } from "../../src/sim/report/story-teller.js";
-import { strategyNamed } from "../../src/sim/catalogue.js";
+import { scenarioNamed, strategyNamed } from "../../src/sim/catalogue.js";
 import { MAP_SHARED, MS_SYNC, PROT_READ, PROT_WRITE } from "../../src/mm/constants.js";
 import { Prng } from "../../src/lib/prng.js";
 
@@ -106,6 +110,189 @@ test.each(NEARLY)("equal states are equal: %s", (name, first, second) => {
     expect(failure?.message).toBeUndefined();
     see(`end ${fingerprint.split(" ")[1]}`, [...outcomes].join());
   }
+});
+
+/** Devices in few words: what is certain, and what may be there or not. */
+function deviceOf({ medium, base: { arena } }: Run): string {
+  const units = medium.units();
+  const certain = medium.survivor(units.map(() => 0));
+  const hash = hashDifference(certain, arena.base, medium.changedPages);
+  arena.giveBack(certain, medium.changedPages);
+  return `${hash} ${units.map(({ text, count }) => `${text}/${count}`).sort().join()}`;
+}
+
+/** Which pages are in memory, which of them are dirty, and in which order files would be written back. */
+function pagesOf({ lab: { fs, process } }: Run): string {
+  const pages = [3, 4].map((fd) => process.descriptors.get(fd).f_mapping.within(0, 16384).map(({ index, dirtyBlocks }) => `${index}/${dirtyBlocks}`).sort().join());
+  return `${pages.join("; ")}; ${Array.from(fs.pageCache.dirtyMappings, ({ host }) => (host as Ext4Inode).i_ino).join()}`;
+}
+
+const twoFiles = { files: { "/f": byte(1, 16384), "/g": byte(2, 16384) } };
+function* overwriteAndSync({ process }: Lab, fd: number): Task<void> {
+  for (const page of [0, 1, 0]) {
+    yield* process.pwrite(fd, byte(3, 10), page * 4096 + 10);
+    yield* process.fdatasync(fd);
+  }
+  yield* process.pread(fd, byte(0, 10), 0);
+}
+const smallCache = scenario<Record<"f" | "g", number>>({
+  name: "test/small-cache", description: "two files are written and read where three pages have room", world: { ...twoFiles, mount: { pageCacheBytes: 3 * 4096 } },
+  *prepare({ process }) { return { f: yield* process.open("/f", O_RDWR), g: yield* process.open("/g", O_RDWR) }; },
+  tasks: { first: (lab, { f }) => overwriteAndSync(lab, f), second: (lab, { g }) => overwriteAndSync(lab, g) },
+});
+
+test.each([
+  ["the device, where a block is freed", scenarioNamed("bugs/freed-metadata-block"), 300, deviceOf],
+  ["the device, where preallocated blocks are written", scenarioNamed("bugs/preallocated-and-commit"), 300, deviceOf],
+  ["persistent memory", scenarioNamed("engine/grow-fdatasync-dax"), 60, deviceOf],
+  ["a page cache of three pages", smallCache, 80, pagesOf],
+] as const)("equal states are equal in %s", (_what, scene, runs, digest) => {
+  const known = new Map<number, string>();
+  for (let seed = 1; seed <= runs; seed++) {
+    const prng = new Prng(seed);
+    const stay = prng.below(8);
+    let run: Run | undefined;
+    const watch = (made: Run): object => { run = made; return {}; };
+    const { failure } = runScenario({
+      scenario: scene, strategy: {}, choices: new Choices([], (count) => prng.below(count)), crash: new CrashMemory({ statesMax: 0, recoveryStatesMax: 0 }), watch,
+      chooseTurn: ({ enabled, state }) => {
+        const now = digest(run!);
+        expect(known.get(state) ?? now, `state ${state}`).toBe(now);
+        known.set(state, now);
+        return prng.below(8) <= stay ? 0 : prng.below(enabled.length);
+      },
+    });
+    expect(failure?.message).toBeUndefined();
+  }
+});
+
+/** What each task has called and what came of it, whatever others did meanwhile. */
+function callsOf(promises: string, tasks: readonly string[]): string {
+  const [order, known] = [promises.slice(0, promises.lastIndexOf(" ")), promises.slice(promises.lastIndexOf(" ") + 1)];
+  const texts = order.split(new RegExp(`(?=(?:${tasks.join("|")})[()])`));
+  return [...tasks.map((task) => texts.filter((text) => text.startsWith(task)).join("")), ...known.split(",").sort()].join(" ");
+}
+
+test.each(["bugs/preallocated-and-commit", "bugs/new-blocks-and-commit"])("the reduction loses no image with its promises: %s", (name) => {
+  const scene = scenarioNamed(name);
+  const pairsOf = (reduces: boolean): Set<string> => {
+    const pairs = new Set<string>();
+    const isNew = vi.spyOn(CrashMemory.prototype, "isNew").mockImplementation((image, pages, { arena }, promises) => {
+      pairs.add(`${hashDifference(image, arena.base, pages)} ${callsOf(promises, Object.keys(scene.tasks))}`);
+      return false;
+    });
+    const result = searchDepthFirst({ scenario: scene, strategy: {}, runsMax: 300, crash: { statesMax: 4000, recoveryStatesMax: 0 } }, 2, reduces);
+    isNew.mockRestore();
+    expect([result.isExhaustive, result.crash.sampledMoments]).toEqual([true, 0]);
+    return pairs;
+  };
+  const all = pairsOf(false);
+  expect(pairsOf(true)).toEqual(all);
+  expect(all.size).toBeGreaterThan(50);
+});
+
+test("what is judged before the historian hears of a call is judged anew when it has", () => {
+  const seen: string[] = [];
+  const isNew = vi.spyOn(CrashMemory.prototype, "isNew").mockImplementation((_image, _pages, _base, promises) => {
+    seen.push(promises);
+    return false;
+  });
+  const scene = scenario({
+    name: "test/two-syncs", description: "", crash: true, world: twoFiles,
+    tasks: { *only({ process }) {
+      const f = yield* process.open("/f", O_RDWR);
+      yield* process.pwrite(f, byte(3), 0);
+      yield* process.fdatasync(f);
+      yield* process.fdatasync(f);
+    } },
+  });
+  runScenario({ scenario: scene, strategy: {}, choices: new Choices([]), crash: new CrashMemory() });
+  isNew.mockRestore();
+  const distinct = [...new Set(seen)];
+  expect(new Set(distinct.map((promises) => promises.slice(0, promises.lastIndexOf(" ")))).size).toBeLessThan(distinct.length);
+  expect(seen.at(-1)).toMatch(/ =\d+,\d+@0,\d+@0,\d+@0$/);
+});
+
+test("what was read may be old when its task goes on", () => {
+  const forgetful: Partial<Strategy> = { inodeInCore: (_fs, { i_mapping: mapping }) => { mapping.changedOnDisk = () => {}; } };
+  const scene = scenarioNamed("engine/write-evict-during-read");
+  expect(explore(scene, "forgetful", forgetful, { ...DEFAULT_BUDGET, runs: 20 }).found?.failure.kind).toBe("linearizability");
+  expect(explore(scene, "default", {}, { ...DEFAULT_BUDGET, runs: 20 }).found).toBeUndefined();
+});
+
+describe("faults", () => {
+  test("an fsync that swallows EIO is found by a power cut, made simpler, and replayed", () => {
+    const swallows: Partial<Strategy> = {
+      inodeInCore(_fs, inode) {
+        const right = inode.fsync.bind(inode);
+        inode.fsync = function* (dataOnly) {
+          try {
+            yield* right(dataOnly);
+          } catch (error) {
+            if (!(error instanceof FsError) || error.code !== "EIO") throw error;
+          }
+        };
+      },
+    };
+    const scene = scenarioNamed("engine/failing-data-write");
+    const find = (strategy: Partial<Strategy>) => searchFaults({ scenario: scene, strategy, runsMax: 60, crash: CRASH_BUDGET }, 1, 1);
+    const found = find(swallows).found!;
+    expect(found).toMatchObject({ fault: { kind: "request" }, failure: { kind: "durability", cuts: [[0, 0]] } });
+    const small = shrink(scene, swallows, found, { crash: CRASH_BUDGET });
+    expect(tell(scene, "swallows", swallows, decodeReplay(replayOf(scene.name, "swallows", small))).result.failure?.message).toBe(small.failure.message);
+    expect(find({})).toMatchObject({ found: undefined, isExhaustive: true });
+  });
+
+  test("requests are counted in each schedule", () => {
+    const scene = scenario<{ isAsked: boolean }>({
+      name: "test/asked", description: "a file is synced if somebody has asked for it", world: twoFiles, faults: { requests: true }, *prepare() { return { isAsked: false }; },
+      tasks: {
+        *syncs({ process }, cast) {
+          const f = yield* process.open("/f", O_RDWR);
+          if (!cast.isAsked) return;
+          yield* process.pwrite(f, byte(3, 4096), 0);
+          yield* process.fdatasync(f);
+        },
+        *asks(_lab, cast) { cast.isAsked = true; },
+      },
+    });
+    expect(runScenario({ scenario: scene, strategy: {}, choices: new Choices([]) }).requestCount).toBe(1);
+    expect(searchFaults({ scenario: scene, strategy: {}, runsMax: 100, crash: undefined }, 1, 8)).toMatchObject({ found: undefined, faults: { requests: 3 } });
+  });
+
+  test("what a small cache brings about is made simpler, and stays the same", () => {
+    const scene = scenario<{ order: string }>({
+      name: "test/small-and-late", description: "one task comes after the other, or has much room", world: twoFiles, faults: { memory: true }, *prepare() { return { order: "" }; },
+      tasks: {
+        *first({ process }, cast) { yield* process.stat("/f"); cast.order += "1"; },
+        *second(lab, cast) {
+          yield* lab.process.stat("/g");
+          cast.order += "2";
+          lab.check(cast.order !== "2" || lab.fs.pageCache.limitBytes > 2 * 4096, "few pages, and the second was first");
+        },
+      },
+    });
+    const found = searchFaults({ scenario: scene, strategy: {}, runsMax: 100, crash: undefined }, 1, 8).found!;
+    expect(found).toMatchObject({ fault: { kind: "memory", number: 1 }, failure: { kind: "invariant" } });
+    const small = shrink(scene, {}, found, { crash: CRASH_BUDGET });
+    expect(small).toMatchObject({ fault: found.fault, failure: { message: found.failure.message } });
+    expect(small.choices.filter((choice) => choice > 0)).toHaveLength(1);
+  });
+
+  test("a write that failed may be there, until another is written over it", () => {
+    const disk = new LabDisk(new Arena(new Uint8Array(8192)), { isMortal: true });
+    disk.failAt = 1;
+    const write = (value: number): void => runSync(disk.submit([{ op: "write", offsetBytes: 4096, data: byte(value, 512) }]));
+    const flush = (): void => runSync(disk.submit([{ op: "flush", offsetBytes: 0, data: byte(0, 0) }]));
+    expect(() => write(1)).toThrow("EIO");
+    flush();
+    expect(disk.units()).toHaveLength(1);
+    expect([0, 1].map((state) => disk.survivor([state])[4096])).toEqual([0, 1]);
+    write(2);
+    flush();
+    expect(disk.units()).toEqual([]);
+    expect(disk.survivor([])[4096]).toBe(2);
+  });
 });
 
 test("a promise that lapses is judged while it stands, and one state with two promises twice", () => {

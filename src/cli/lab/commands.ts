@@ -17,7 +17,7 @@ export function registerLab(verb: MakeVerb, session: Session): void {
   const lab = verb("lab", "run the engine through its interleavings and power cuts", `  ext4 lab list                                     what can be run
   ext4 lab run engine/rename-unlink                 looks for a failure within the budget
   ext4 lab run history/journal-switch --strategy linux-4.13
-  ext4 lab replay 'history/journal-switch:linux-4.13:zb.1'
+  ext4 lab replay 'history/journal-switch:linux-4.13:zc.1'
   ext4 lab locks > locks.svg                        in which order locks are taken`);
   const action = (name: string, description: string, examples: string, ending = `\n\n${EXIT_CODES}`): Command =>
     lab.command(name).description(description).helpOption("--help", "show this help").addHelpText("after", `\nExamples:\n${examples}${ending}`).exitOverride();
@@ -42,12 +42,12 @@ export function registerLab(verb: MakeVerb, session: Session): void {
     .action(() => attempt(session.output("lab"), async (out) => (await import("./list.js")).labList(out)));
 
   const REPLAY_CODES = "\n\nExit codes: 0 it passes; 1 it fails; 2 the string does not fit, wrong usage, or a fault of the lab's own.";
-  action("replay", "run again what a string says, and tell the story", `  ext4 lab replay 'history/journal-switch:linux-4.13:zb.1'
+  action("replay", "run again what a string says, and tell the story", `  ext4 lab replay 'history/journal-switch:linux-4.13:zc.1'
   ext4 lab replay --file my-scenario.mjs 'mine/rename:default:z5.1' --html story.html`, REPLAY_CODES)
     .argument("<string>", "scenario:strategy:choices").option("--file <file>", "the file that exports the scenario").option("--fsck", "show images to e2fsck, too").option("--html <file>", "write the story there, too")
     .action((text: string, options: ReplayOptions) => attempt(session.output("lab"), async (out) => (await import("./replay.js")).labReplay(text, options, out)));
 
-  action("shrink", "make a failing run simpler: print the shorter string, and tell the story", "  ext4 lab shrink 'history/journal-switch:linux-4.13:z5.1'", REPLAY_CODES)
+  action("shrink", "make a failing run simpler: print the shorter string, and tell the story", "  ext4 lab shrink 'history/journal-switch:linux-4.13:z6.1'", REPLAY_CODES)
     .argument("<string>", "scenario:strategy:choices").option("--file <file>", "the file that exports the scenario").option("--fsck", "show images to e2fsck, too").option("--html <file>", "write the story there, too")
     .action((text: string, options: ReplayOptions) => attempt(session.output("lab"), async (out) => (await import("./replay.js")).labShrink(text, options, out)));
 

@@ -2,8 +2,8 @@
 import { aside, runSync } from "../../sched/scheduler.js";
 import { alwaysFirst, MisfitError } from "../choices.js";
 import { failureKindOf, textOf } from "../failure.js";
-import { lookAt, makeMedium } from "../image.js";
-import { crashProblems } from "../judge.js";
+import { lookAt, makeMedium, type FoundTree } from "../image.js";
+import { crashProblems, differences } from "../judge.js";
 import { Lab } from "../lab.js";
 import { recount } from "../recount.js";
 import { ScenarioError, taskOf } from "../scenario.js";
@@ -60,7 +60,7 @@ interface RecoveryMoment {
 
 /** At a moment of the recovery: what a cut there leaves. */
 function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, what, wanted }: RecoveryMoment, wrecks: LaterWreck[]): void {
-  const { plan: { crash }, base, lab } = run;
+  const { plan: { crash }, base } = run;
   const add = (states: readonly number[], image: Uint8Array): void => {
     const pages = new Map(Array.from(medium.changedPages, (page) => [page, image.slice(page * CHANGE_BYTES, (page + 1) * CHANGE_BYTES)]));
     base.arena.giveBack(image, medium.changedPages);
@@ -75,7 +75,7 @@ function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, wha
   }
   forEachState(medium, crash!, true, (states, image) => {
     // Not cut once more: as the wreck of a first cut the same image would be.
-    if (!crash!.isNew(image, medium.changedPages, base, `again ${lab.recorder.order}`)) base.arena.giveBack(image, medium.changedPages);
+    if (!crash!.isNew(image, medium.changedPages, base, `again ${run.judgedBy}`)) base.arena.giveBack(image, medium.changedPages);
     else {
       crash!.counts.states++;
       crash!.counts.recoveryStates++;
@@ -104,11 +104,15 @@ function recover(run: Run, medium: Medium, { cuts, where }: Wreck, isJudged: boo
 /** What a mount has recovered. */
 function judgeRecovered(run: Run, lab: Lab, medium: Medium, place: string, cuts: CutNumbers): void {
   const { plan: { scenario }, historian, base } = run;
-  const problems = crashProblems(historian.records, base.tree, runSync(lookAt(lab)));
+  let tree = runSync(lookAt(lab));
+  const problems = crashProblems(historian.records, base.tree, tree);
   if (problems.length > 0) run.fail("durability", `${place}: ${problems.join("\n")}`, cuts);
-  if (scenario.afterCrash !== undefined) runSync(taskOf(scenario, "afterCrash", scenario.afterCrash(lab, run.lab)));
+  if (scenario.afterCrash !== undefined) {
+    runSync(taskOf(scenario, "afterCrash", scenario.afterCrash(lab, run.lab)));
+    tree = runSync(lookAt(lab));
+  }
   if (lab.problems.length > 0) run.fail("durability", `${place}: ${lab.problems.join("\n")}`, cuts);
-  checkFilesystem(run, lab, medium, place, cuts);
+  checkFilesystem(run, lab, medium, place, tree, cuts);
 }
 
 /** What failing requests have left, which a mount recovers. */
@@ -116,14 +120,23 @@ export function judgeAborted(run: Run): void {
   recover(run, run.medium, { image: run.medium.bytes, changedPages: run.medium.changedPages, cuts: [], where: "a request that failed" }, true);
 }
 
-/** Unmounts, and counts everything again. */
-export function checkFilesystem(run: Run, lab: Lab, medium: Medium, place: string, cuts?: CutNumbers): void {
-  const { plan: { fsck, scenario } } = run;
+/** Unmounts, looks at everything again as the device has it, and counts it. @param tree as it was found before. */
+export function checkFilesystem(run: Run, lab: Lab, medium: Medium, place: string, tree: FoundTree, cuts?: CutNumbers): void {
+  const { plan: { fault, fsck, scenario } } = run;
+  // Warnings of the run itself are judged as it goes.
+  if (lab !== run.lab) judgeWarnings(run, lab, place, cuts);
   runSync(lab.unmount());
   const again = new Lab(medium, { ...scenario.world, mount: { ...scenario.world?.mount, readOnly: true } }, {}, alwaysFirst, RECOVERY_SEED);
   runSync(again.mount());
+  const lost = differences(tree, runSync(lookAt(again)), fault?.kind !== "request" || lab !== run.lab);
+  if (lost.length > 0) run.fail("durability", `${place}, unmounted and mounted again: ${lost.join("\n")}`, cuts);
+  judgeWarnings(run, again, `${place}, unmounted and mounted again`, cuts);
   const problems = runSync(recount(again.fs));
   if (problems.length > 0) run.fail("fsck", `${place}: ${problems.join("\n")}`, cuts);
   const complaint = run.failure === undefined ? fsck?.(medium.bytes) : undefined;
   if (complaint !== undefined) run.fail("e2fsck", `${place}: ${complaint}`, cuts);
+}
+
+function judgeWarnings(run: Run, { warnings: [warning] }: Lab, place: string, cuts?: CutNumbers): void {
+  if (warning !== undefined) run.fail("warning", `${place}: ${warning.message.replace(/^[A-Z]+: /, "")}`, cuts);
 }

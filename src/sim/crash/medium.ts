@@ -1,6 +1,6 @@
 /**
  * Devices that know what a power cut may leave. What is certain: on a disk, writes that were complete before a flush was asked for that is complete, and complete writes with FUA; on persistent memory, what was
- * written back before a fence. What is not: each other write may be there or not, whatever came before or after it, whole or up to any of its sectors, from the moment when it was asked for; a line of persistent
+ * written back before a fence. What is not: each other write may be there or not, whatever came before or after it, whole or up to any of its sectors, from the moment when it was asked for, also if it failed; a line of persistent
  * memory holds any of its states since it was last durable (nvdimm/persistence.ts). Sectors are whole, and so is the superblock, which disks write with the 4 KiB around it.
  *
  * The moments that matter are those right before something becomes certain: all that a cut since the last such moment may leave can be left then, too.
@@ -27,6 +27,7 @@ export interface Unit {
 }
 
 export interface Medium extends BlockDevice {
+  readonly common: Common;
   /** Called right before something becomes certain: "a flush", "a write with FUA", "a fence". */
   onBarrier: ((what: string) => void) | undefined;
   /** Hear of requests where they are made, and of the one that is to fail: for the story. */
@@ -85,10 +86,41 @@ export interface MediumOptions {
   readonly isMortal: boolean;
 }
 
+/** Touched anew each time, as what tasks sleep on: nothing of it stays in hand. [footprint] */
+class Touchable {
+  describeHolders(): string[] { return []; }
+}
+
+const CELL_BYTES = 1024;
+
+/** What tasks have in common on a device. That no cut is asked about changes nothing of it: a run is the same with cuts and without. [footprint] */
+export class Common {
+  /** Which request comes next. */
+  readonly count = new Touchable();
+  /** What is certain: changed by whatever makes something so; all that this hangs on, and all that is judged there, has read it. */
+  readonly certainty = new Touchable();
+  private readonly cells = new Map<number, Touchable>();
+
+  /** The bytes themselves. */
+  touch(offsetBytes: number, lengthBytes: number, isWrite: boolean): void {
+    for (let at = Math.floor(offsetBytes / CELL_BYTES); at * CELL_BYTES < offsetBytes + lengthBytes; at++) {
+      let cell = this.cells.get(at);
+      if (cell === undefined) this.cells.set(at, cell = new Touchable());
+      footprint(cell, isWrite);
+    }
+  }
+
+  /** A request that is made, or carried out. */
+  touchFor({ op, offsetBytes, data, fua }: Bio, isTransfer: boolean): void {
+    if (op !== "flush" && isTransfer) this.touch(offsetBytes, data.length, op === "write");
+    if (op !== "read") footprint(this.certainty, op === "flush" || (isTransfer && fua === true));
+  }
+}
+
 /** Counts a request. @throws FsError EIO it is one that is to fail. */
 function countRequest(medium: Medium, bio: Bio): void {
   // Which task's request it is that fails hangs on the order of all.
-  if (medium.failAt !== Infinity) footprint(medium);
+  if (medium.failAt !== Infinity) footprint(medium.common.count);
   const number = ++medium.requestCount;
   if (number < medium.failAt || (number > medium.failAt && !medium.failsForGood)) return;
   const error = new FsError("EIO", `request ${number}, ${describeBio(bio)}, was to fail`);
@@ -96,7 +128,12 @@ function countRequest(medium: Medium, bio: Bio): void {
   throw error;
 }
 
-interface Write { readonly id: number; readonly offsetBytes: number; data: Uint8Array; isComplete: boolean }
+/** What was read is that of the moment when it was transferred: others may come in before its task goes on. */
+function* beforeUse(bios: readonly Bio[]): Task<void> {
+  if (bios.some(({ op }) => op === "read")) yield* racePoint("what was read");
+}
+
+interface Write { readonly id: number; readonly offsetBytes: number; data: Uint8Array; state: "under way" | "complete" | "failed" }
 
 const firstSectors = (state: number): string => `its first ${state === 2 ? "sector" : `${state - 1} sectors`}`;
 const valueBetween = (state: number): string => `as after ${state === 1 ? "the first store" : `store ${state}`} of those since it was durable`;
@@ -104,6 +141,7 @@ const valueBetween = (state: number): string => `as after ${state === 1 ? "the f
 export class LabDisk extends LeafDevice implements Medium {
   readonly name = "disk";
   readonly readOnly = false;
+  readonly common = new Common();
   onBarrier: ((what: string) => void) | undefined;
   onSubmit: ((bios: readonly Bio[]) => void) | undefined;
   onFault: ((bio: Bio, error: FsError) => void) | undefined;
@@ -138,23 +176,46 @@ export class LabDisk extends LeafDevice implements Medium {
 
   override *submit(bios: readonly Bio[]): Task<void> {
     this.onSubmit?.(bios);
+    for (const bio of bios) this.common.touchFor(bio, false);
     if (this.isMortal) for (const bio of bios) this.note(bio);
-    yield* super.submit(bios);
+    try {
+      yield* super.submit(bios);
+    } catch (error) {
+      for (const bio of bios) this.fail(bio);
+      throw error;
+    }
+    yield* beforeUse(bios);
   }
 
   /** From now on a write may be there, and a flush waits for what is complete. */
   private note(bio: Bio): void {
-    if (bio.op === "flush") this.flushed.set(bio, new Set(this.uncertain.filter(({ isComplete }) => isComplete).map(({ id }) => id)));
+    if (bio.op === "flush") this.flushed.set(bio, new Set(this.uncertain.filter(({ state }) => state === "complete").map(({ id }) => id)));
     else if (bio.op === "write") {
       notePages(this.changedPages, bio.offsetBytes, bio.data.length);
-      const write: Write = { id: ++this.lastId, offsetBytes: bio.offsetBytes, data: bio.data.slice(), isComplete: false };
+      const write: Write = { id: ++this.lastId, offsetBytes: bio.offsetBytes, data: bio.data.slice(), state: "under way" };
       this.writes.set(bio, write);
       this.uncertain.push(write);
     }
   }
 
+  /** It may be there or not, for ever, until another is written over it. */
+  private fail(bio: Bio): void {
+    this.flushed.delete(bio);
+    const write = this.writes.get(bio);
+    if (write === undefined) return;
+    this.writes.delete(bio);
+    write.state = "failed";
+    this.moveToEnd(write);
+  }
+
+  private moveToEnd(write: Write): void {
+    this.uncertain.splice(this.uncertain.indexOf(write), 1);
+    this.uncertain.push(write);
+  }
+
   protected transferSync(bio: Bio): void {
     countRequest(this, bio);
+    this.common.touchFor(bio, true);
     if (bio.op === "read") bio.data.set(this.bytes.subarray(bio.offsetBytes, bio.offsetBytes + bio.data.length));
     else if (bio.op === "write") this.complete(bio);
     else if (this.isMortal) this.flush(bio);
@@ -172,9 +233,8 @@ export class LabDisk extends LeafDevice implements Medium {
     this.writes.delete(bio);
     // What is there at the end of the transfer; the order of two that overlap is that of their ends.
     write.data = bio.data.slice();
-    write.isComplete = true;
-    this.uncertain.splice(this.uncertain.indexOf(write), 1);
-    this.uncertain.push(write);
+    write.state = "complete";
+    this.moveToEnd(write);
     if (bio.fua !== true) return;
     this.onBarrier?.("a write with FUA");
     this.makeCertain(new Set([write.id]));
@@ -191,7 +251,7 @@ export class LabDisk extends LeafDevice implements Medium {
       this.certain.set(write.data, write.offsetBytes);
       const at = this.uncertain.indexOf(write);
       // What an older write had there can come back no more.
-      const older = this.uncertain.slice(0, at).flatMap((each) => (each.isComplete ? without(each, write) : [each]));
+      const older = this.uncertain.slice(0, at).flatMap((each) => (each.state === "under way" ? [each] : without(each, write)));
       this.uncertain = [...older, ...this.uncertain.slice(at + 1)];
     }
   }
@@ -230,6 +290,7 @@ export function without<W extends Piece>(write: W, newer: Piece): W[] {
 }
 
 export class LabPmem extends PmemDevice implements Medium {
+  readonly common = new Common();
   onBarrier: ((what: string) => void) | undefined;
   onSubmit: ((bios: readonly Bio[]) => void) | undefined;
   onFault: ((bio: Bio, error: FsError) => void) | undefined;
@@ -254,22 +315,40 @@ export class LabPmem extends PmemDevice implements Medium {
 
   override stored(offsetBytes: number, lengthBytes: number): void {
     notePages(this.changedPages, offsetBytes, lengthBytes);
+    this.touchStored(offsetBytes, lengthBytes);
     super.stored(offsetBytes, lengthBytes);
   }
 
   override storedNonTemporal(offsetBytes: number, lengthBytes: number): void {
     notePages(this.changedPages, offsetBytes, lengthBytes);
+    this.touchStored(offsetBytes, lengthBytes);
     super.storedNonTemporal(offsetBytes, lengthBytes);
   }
 
   override *submit(bios: readonly Bio[]): Task<void> {
     yield* racePoint("pmem");
     this.onSubmit?.(bios);
-    for (const bio of bios) countRequest(this, bio);
+    for (const bio of bios) {
+      countRequest(this, bio);
+      if (bio.op === "read") this.common.touchFor(bio, true);
+    }
     yield* super.submit(bios);
+    yield* beforeUse(bios);
+  }
+
+  override flush(offsetBytes: number, lengthBytes: number): void {
+    this.touchStored(offsetBytes, lengthBytes);
+    super.flush(offsetBytes, lengthBytes);
+  }
+
+  /** From a store on a cut may leave it, and from a write-back on a fence makes it certain. */
+  private touchStored(offsetBytes: number, lengthBytes: number): void {
+    this.common.touch(offsetBytes, lengthBytes, true);
+    footprint(this.common.certainty, false);
   }
 
   override fence(): void {
+    footprint(this.common.certainty);
     this.onBarrier?.("a fence");
     super.fence();
   }

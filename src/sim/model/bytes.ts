@@ -72,13 +72,19 @@ export function segmentsOf(records: readonly PlacedRecord[], edges: readonly num
     const actions: Action[] = [];
     for (const record of sorted) {
       const action = actionOf(record, start);
-      // An append under way stands here once for each place that it may have; behind which of them a byte does not lie makes no difference.
-      const isAgain = action?.deed === "fill" && actions.at(-1)?.deed === "fill" && actions.at(-1)?.begin === action.begin;
-      if (action !== undefined && !isAgain) actions.push(action);
+      if (action !== undefined && !isAgain(action, actions)) actions.push(action);
     }
     return { start, end: starts[index + 1] ?? Infinity, actions };
   });
 }
+
+/** An append under way stands here once for each place that it may have; before which of them a byte lies makes no difference, nor, where all its bytes are the same, in which. */
+function isAgain({ deed, begin, record }: Action, actions: readonly Action[]): boolean {
+  if (deed !== "fill" && deed !== "set") return false;
+  return actions.some((other) => other.begin === begin && other.deed === deed && (deed === "fill" || isUniform((record as DataWrite).bytes)));
+}
+
+const isUniform = (bytes: Uint8Array): boolean => bytes.every((byte) => byte === bytes[0]);
 
 function addEdges(record: PlacedRecord, places: Set<number>): void {
   if (record.kind === "size") places.add(record.sizeBytes);

@@ -22,12 +22,13 @@ export function crashContentProblems(records: readonly CallRecord[], initial: (f
   for (const [file, bytes] of found) {
     const before = initial(file);
     const own = recordsOf(records, file, before.length);
-    const syncs = records.filter((record): record is Sync => record.kind === "sync" && (record.file === file || record.file === undefined) && hasEnded(record));
+    const all = records.filter((record): record is Sync => record.kind === "sync" && (record.file === file || record.file === undefined));
+    const syncs = all.filter(hasEnded);
     const edges = syncs.flatMap(({ offset, lengthBytes }) => [offset, offset + lengthBytes]);
     const effects = own.filter(({ kind }) => kind !== "read");
     const ends = effects.flatMap((record) => (record.kind === "size" ? [blockEnd(record.sizeBytes)] : []));
     for (const segment of segmentsOf(effects, [before.length, bytes.length, ...edges, ...ends])) {
-      const problem = segmentProblem(segment, syncs, before, bytes);
+      const problem = segmentProblem(segment, all, before, bytes);
       if (problem !== undefined) problems.push(`file ${file}, ${when}: ${problem}`);
       if (problems.length >= PROBLEMS_MAX) return problems;
     }
@@ -37,9 +38,10 @@ export function crashContentProblems(records: readonly CallRecord[], initial: (f
 
 const blockEnd = (at: number): number => Math.ceil(at / PAGE_BYTES) * PAGE_BYTES;
 
+/** @param syncs those under way as well: they promise nothing, but may have written their part. */
 function segmentProblem(segment: Segment, syncs: readonly Sync[], before: Uint8Array, found: Uint8Array): string | undefined {
   const { start, actions } = segment;
-  const covering = syncs.filter(({ offset, lengthBytes }) => start >= offset && start < offset + lengthBytes);
+  const covering = syncs.filter((sync) => hasEnded(sync) && start >= sync.offset && start < sync.offset + sync.lengthBytes);
   const sources = sourcesOf(segment, covering, before);
   if (sources.has(BEHIND_END) && mayBeHole(segment, syncs, covering)) sources.add(ZERO);
   const at = firstStranger(segment, sources, before, found);
@@ -68,9 +70,14 @@ function sourcesOf({ start, actions }: Segment, covering: readonly Sync[], befor
   return sources;
 }
 
-/** A sync that failed may have lost what was to be written, so that a later one, which succeeds, proves nothing of that. */
-function isDurable({ begin, end }: Action, covering: readonly Sync[]): boolean {
-  return covering.some((sync) => sync.code === undefined && sync.begin > end && !covering.some((failed) => failed.code !== undefined && failed.end > begin && failed.begin < sync.end));
+/**
+ * A sync that failed may have lost what was to be written, so that a later one, which succeeds, proves nothing of that. What a write has left behind the file's old end, before its own first byte, is in the
+ * file once that byte is: the size follows the data, so a sync of another part promises nothing.
+ */
+function isDurable({ begin, end, deed, record }: Action, covering: readonly Sync[]): boolean {
+  if (record.kind === "write" && record.isSynced === true && record.code === undefined && hasEnded(record)) return true;
+  const reaches = (sync: Sync): boolean => deed !== "fill" || record.kind !== "write" || (sync.offset < record.offset! + record.bytes.length && sync.offset + sync.lengthBytes > record.offset!);
+  return covering.some((sync) => sync.code === undefined && sync.begin > end && reaches(sync) && !covering.some((failed) => failed.code !== undefined && failed.end > begin && failed.begin < sync.end));
 }
 
 function sourceAfter({ deed }: Action, index: number, state: number): number {

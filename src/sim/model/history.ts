@@ -34,10 +34,15 @@ export interface DataWrite extends Span {
   readonly isDax?: boolean;
   /** Bytes at the front that are written for certain. Default: all if it ended well, else none. After success the others are not written; after a failure, perhaps. */
   doneBytes?: number;
+  /** By O_SYNC or O_DSYNC: what was written is durable when the call ends well. */
+  readonly isSynced?: boolean;
 }
 
-/** truncate, ftruncate, O_TRUNC. */
+/** ftruncate, and truncate and O_TRUNC once it is known of which file. */
 export interface SizeChange extends Span { readonly kind: "size"; readonly file: FileId; readonly sizeBytes: number }
+
+/** truncate, or open with O_TRUNC: of the file that `path` leads to. */
+export interface Truncation extends Span { readonly kind: "truncate"; readonly path: string; readonly sizeBytes: number }
 
 /** A punched hole, a zeroed range. What only makes a file longer is a range of nothing at the new end, with `keepsSize` false. */
 export interface ZeroRange extends Span { readonly kind: "zero"; readonly file: FileId; readonly offset: number; readonly lengthBytes: number; readonly keepsSize: boolean }
@@ -54,14 +59,14 @@ export interface DataRead extends Span {
   readonly isLoad: boolean;
 }
 
-/** fsync, fdatasync, msync(MS_SYNC), sync, or a flush and fence after a store through a MAP_SYNC mapping. */
+/** fsync, fdatasync, msync(MS_SYNC), sync, the end of a write with O_SYNC or O_DSYNC, or a flush and fence after a store through a MAP_SYNC mapping. */
 export interface Sync extends Span {
   readonly kind: "sync";
   /** undefined: all. */
   readonly file: FileId | undefined;
-  readonly offset: number;
+  offset: number;
   /** Infinity: to the end. */
-  readonly lengthBytes: number;
+  lengthBytes: number;
   /**
    * Which names it makes durable. "all": all that were changed before, as sync does. "file": what was done to the file's own names (for a directory, to those in it), and all that came before, as fsync does.
    * "data": what was done before the file was made, or last had its size changed, as fdatasync and msync do. "nothing": a fence. Default "all" without a file, else "file".
@@ -69,21 +74,33 @@ export interface Sync extends Span {
   readonly commits?: "all" | "file" | "data" | "nothing";
 }
 
-/** open with O_CREAT. Without `isExclusive` a file that is there is opened, and nothing changes. `id`, here and below: the file it is; undefined as long as nobody knows. */
+/** chmod, chown, setxattr and the like. */
+export interface AttributeChange extends Span {
+  readonly kind: "attribute";
+  /** undefined: what `path` leads to; without a path whatever file. */
+  readonly file: FileId | undefined;
+  readonly path: string | undefined;
+  /** What each attribute is set to. undefined: it is removed; null: to what nobody knows, or it stays. */
+  readonly values: ReadonlyMap<string, string | undefined | null>;
+}
+
+/** open with O_CREAT. Without `isExclusive` a file that is there is opened, and nothing changes. `id`, here and below: the file it is; undefined as long as nobody knows. `wantsDirectory`: a path ends in a slash. */
 export interface CreateName extends Span { readonly kind: "create"; readonly path: string; readonly isExclusive: boolean; id?: FileId }
 export interface MakeDirectory extends Span { readonly kind: "mkdir"; readonly path: string; id?: FileId }
+/** mknod: a file, or "other" as a FIFO. */
+export interface MakeNode extends Span { readonly kind: "mknod"; readonly path: string; readonly node: "file" | "other"; id?: FileId }
 export interface MakeSymlink extends Span { readonly kind: "symlink"; readonly path: string; id?: FileId }
 export interface Unlink extends Span { readonly kind: "unlink"; readonly path: string }
 export interface RemoveDirectory extends Span { readonly kind: "rmdir"; readonly path: string }
-export interface Rename extends Span { readonly kind: "rename"; readonly from: string; readonly to: string; readonly isNoReplace?: boolean; readonly isExchange?: boolean }
+export interface Rename extends Span { readonly kind: "rename"; readonly from: string; readonly to: string; readonly isNoReplace?: boolean; readonly isExchange?: boolean; readonly wantsDirectory?: boolean }
 export interface Link extends Span { readonly kind: "link"; readonly from: string; readonly to: string }
-/** stat, open without O_CREAT: changes nothing, and finds `id` or a code. */
-export interface Lookup extends Span { readonly kind: "lookup"; readonly path: string; id?: FileId }
+/** stat, open without O_CREAT: changes nothing, and finds `id` or a code. `isWriting`: it is to be written, which no directory is. */
+export interface Lookup extends Span { readonly kind: "lookup"; readonly path: string; readonly wantsDirectory?: boolean; readonly isNoFollow?: boolean; readonly isWriting?: boolean; id?: FileId }
 
 export type DataEffect = DataWrite | SizeChange | ZeroRange;
 export type DataRecord = DataEffect | DataRead;
-export type NameOperation = CreateName | MakeDirectory | MakeSymlink | Unlink | RemoveDirectory | Rename | Link | Lookup;
-export type CallRecord = DataRecord | Sync | NameOperation;
+export type NameOperation = CreateName | MakeDirectory | MakeNode | MakeSymlink | Unlink | RemoveDirectory | Rename | Link | Lookup;
+export type CallRecord = DataRecord | Sync | Truncation | AttributeChange | NameOperation;
 
 export const hasEnded = ({ end }: Span): boolean => end !== Infinity;
 
@@ -98,5 +115,5 @@ export function isDataRecord(record: CallRecord): record is DataRecord {
 }
 
 export function isNameOperation(record: CallRecord): record is NameOperation {
-  return !isDataRecord(record) && record.kind !== "sync";
+  return !isDataRecord(record) && record.kind !== "sync" && record.kind !== "truncate" && record.kind !== "attribute";
 }

@@ -1,14 +1,18 @@
 /**
  * The tree of names as a model: paths, what they lead to, and what each call on names makes of that, with Linux's codes. Paths are absolute and plain ("/a/b": no "." or "..", no slash at the end); the root
- * is always there, and has an entry only if its link count is of interest. Symbolic links are names like others: none is followed.
+ * is always there, and has an entry only if its link count is of interest. Symbolic links are names like others: none is followed, and a call that would do so is a ScenarioError.
  */
-import type { FileId, NameOperation, Rename } from "./history.js";
+import { ScenarioError } from "../scenario.js";
+import type { FileId, Lookup, NameOperation, Rename } from "./history.js";
 
 export interface NameEntry { readonly kind: "file" | "directory" | "symlink" | "other"; readonly id: FileId; readonly nlink: number }
 export type NameTree = ReadonlyMap<string, NameEntry>;
 
 /** What a call came to. `touched`: files and directories that it changed. */
 export type NameOutcome = { readonly tree: NameTree; readonly touched: readonly FileId[] } | { readonly code: string };
+
+/** After these a change may have been made all the same; after any other, as ENOSPC or EACCES, nothing was. */
+export const UNCERTAIN: ReadonlySet<string> = new Set(["EIO", "EROFS", "EUCLEAN", "EBADMSG"]);
 
 export const parentOf = (path: string): string => path.slice(0, path.lastIndexOf("/")) || "/";
 export const nameOf = (path: string): string => path.slice(path.lastIndexOf("/") + 1);
@@ -17,6 +21,8 @@ const isBelow = (path: string, above: string): boolean => path === above || abov
 const isEmpty = (tree: NameTree, path: string): boolean => ![...tree.keys()].some((other) => other.startsWith(`${path}/`));
 const isDirectory = (entry: NameEntry | undefined): boolean => entry?.kind === "directory";
 
+const followsLink = (path: string): ScenarioError => new ScenarioError(`the lab's model does not know this call yet: it follows a symbolic link, ${path}`);
+
 /** @returns the code with which a walk to `path`'s directory ends; undefined: it comes there. */
 export function walkCode(tree: NameTree, path: string): string | undefined {
   const directory = parentOf(path);
@@ -24,7 +30,7 @@ export function walkCode(tree: NameTree, path: string): string | undefined {
   const code = walkCode(tree, directory);
   if (code !== undefined) return code;
   const entry = tree.get(directory);
-  if (entry?.kind === "symlink") throw new RangeError(`the model of names follows no symbolic link: ${directory}`);
+  if (entry?.kind === "symlink") throw followsLink(directory);
   return entry === undefined ? "ENOENT" : isDirectory(entry) ? undefined : "ENOTDIR";
 }
 
@@ -32,9 +38,10 @@ export function walkCode(tree: NameTree, path: string): string | undefined {
 export function applyName(tree: NameTree, operation: NameOperation, newId: FileId): NameOutcome {
   switch (operation.kind) {
     case "create": return create(tree, operation.path, "file", operation.id ?? newId, operation.isExclusive);
+    case "mknod": return create(tree, operation.path, operation.node, operation.id ?? newId, true);
     case "mkdir": return create(tree, operation.path, "directory", operation.id ?? newId, true);
     case "symlink": return create(tree, operation.path, "symlink", operation.id ?? newId, true);
-    case "lookup": return lookup(tree, operation.path);
+    case "lookup": return lookup(tree, operation);
     case "unlink": return remove(tree, operation.path, false);
     case "rmdir": return remove(tree, operation.path, true);
     case "link": return link(tree, operation.from, operation.to);
@@ -42,14 +49,14 @@ export function applyName(tree: NameTree, operation: NameOperation, newId: FileI
   }
 }
 
-function create(tree: NameTree, path: string, kind: "file" | "directory" | "symlink", id: FileId, isExclusive: boolean): NameOutcome {
+function create(tree: NameTree, path: string, kind: NameEntry["kind"], id: FileId, isExclusive: boolean): NameOutcome {
   const code = walkCode(tree, path);
   if (code !== undefined) return { code };
   const there = tree.get(path);
   if (path === "/" || there !== undefined) {
     if (isExclusive) return { code: "EEXIST" };
     if (path === "/" || isDirectory(there)) return { code: "EISDIR" };
-    if (there!.kind === "symlink") throw new RangeError(`the model of names follows no symbolic link: ${path}`);
+    if (there!.kind === "symlink") throw followsLink(path);
     return { tree, touched: [] };
   }
   const draft = new Map(tree);
@@ -58,10 +65,18 @@ function create(tree: NameTree, path: string, kind: "file" | "directory" | "syml
   return { tree: draft, touched: [id, ...directoryId(tree, path)] };
 }
 
-function lookup(tree: NameTree, path: string): NameOutcome {
+function lookup(tree: NameTree, { path, wantsDirectory, isNoFollow, isWriting }: Lookup): NameOutcome {
   const code = walkCode(tree, path);
   if (code !== undefined) return { code };
-  return path === "/" || tree.has(path) ? { tree, touched: [] } : { code: "ENOENT" };
+  const entry = tree.get(path);
+  if (entry === undefined && path !== "/") return { code: "ENOENT" };
+  if (entry?.kind === "symlink") {
+    if (isNoFollow !== true || wantsDirectory === true) throw followsLink(path);
+    return { code: "ELOOP" };
+  }
+  const isThere = path === "/" || isDirectory(entry);
+  if (isThere && isWriting === true) return { code: "EISDIR" };
+  return wantsDirectory === true && !isThere ? { code: "ENOTDIR" } : { tree, touched: [] };
 }
 
 function remove(tree: NameTree, path: string, wantsDirectory: boolean): NameOutcome {
@@ -78,21 +93,37 @@ function remove(tree: NameTree, path: string, wantsDirectory: boolean): NameOutc
 }
 
 function link(tree: NameTree, from: string, to: string): NameOutcome {
-  const fromCode = walkCode(tree, from);
-  if (fromCode !== undefined) return { code: fromCode };
+  const source = linkSource(tree, from);
+  return typeof source === "string" && source !== DIRECTORY ? { code: source } : linkFrom(tree, source, to);
+}
+
+/** Stands for whichever directory a link was to be made of. */
+const DIRECTORY = "directory";
+
+/** The first step of link: the file that it finds, DIRECTORY, or a code. */
+export function linkSource(tree: NameTree, from: string): FileId | string {
+  const code = walkCode(tree, from);
+  if (code !== undefined) return code;
   const entry = tree.get(from);
-  if (entry === undefined && from !== "/") return { code: "ENOENT" };
-  const toCode = walkCode(tree, to);
-  if (toCode !== undefined) return { code: toCode };
+  if (from === "/" || isDirectory(entry)) return DIRECTORY;
+  return entry === undefined ? "ENOENT" : entry.id;
+}
+
+/** The second: the file gets another name, whatever became of the one by which it was found. */
+export function linkFrom(tree: NameTree, source: FileId | string, to: string): NameOutcome {
+  const code = walkCode(tree, to);
+  if (code !== undefined) return { code };
   if (to === "/" || tree.has(to)) return { code: "EEXIST" };
-  if (entry === undefined || isDirectory(entry)) return { code: "EPERM" };
+  if (typeof source === "string") return { code: source === DIRECTORY ? "EPERM" : source };
+  const entry = [...tree.values()].find(({ id }) => id === source);
+  if (entry === undefined) return { code: "ENOENT" };
   const draft = new Map(tree);
   addFileLinks(draft, entry.id, 1);
   draft.set(to, { ...entry, nlink: entry.nlink + 1 });
   return { tree: draft, touched: [entry.id, ...directoryId(tree, to)] };
 }
 
-function rename(tree: NameTree, { from, to, isNoReplace, isExchange }: Rename): NameOutcome {
+function rename(tree: NameTree, { from, to, isNoReplace, isExchange, wantsDirectory }: Rename): NameOutcome {
   if (isNoReplace === true && isExchange === true) return { code: "EINVAL" };
   const code = walkCode(tree, from) ?? walkCode(tree, to);
   if (code !== undefined) return { code };
@@ -102,6 +133,7 @@ function rename(tree: NameTree, { from, to, isNoReplace, isExchange }: Rename): 
   if (entry === undefined) return { code: "ENOENT" };
   if (target !== undefined && isNoReplace === true) return { code: "EEXIST" };
   if (target === undefined && isExchange === true) return { code: "ENOENT" };
+  if (wantsDirectory === true && !isDirectory(entry)) return { code: "ENOTDIR" };
   if (isDirectory(entry) && isBelow(parentOf(to), from)) return { code: "EINVAL" };
   if (isDirectory(target) && isBelow(parentOf(from), to)) return { code: isExchange === true ? "EINVAL" : "ENOTEMPTY" };
   if (entry.id === target?.id) return { tree, touched: [] };

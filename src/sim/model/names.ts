@@ -3,15 +3,13 @@
  * the first so many calls of such an order, each whole or absent, with all that a sync had made durable among them.
  */
 import { describe, hasEnded, isNameOperation, type CallRecord, type DataEffect, type FileId, type NameOperation, type Sync } from "./history.js";
-import { applyName, joined, nameOf, parentOf, treeDifferences, walkCode, type NameTree } from "./name-tree.js";
+import { applyName, joined, linkFrom, linkSource, nameOf, parentOf, treeDifferences, UNCERTAIN, walkCode, type NameOutcome, type NameTree } from "./name-tree.js";
 import { searchOrders, type Step } from "./order.js";
 
 export { applyName, type NameEntry, type NameOutcome, type NameTree } from "./name-tree.js";
 
 /** Codes that the model knows when to expect. */
 const KNOWN = new Set(["ENOENT", "EEXIST", "ENOTEMPTY", "EISDIR", "ENOTDIR", "EINVAL", "EBUSY"]);
-/** After these a change may have been made all the same; after any other, as ENOSPC or EACCES, nothing was. */
-const UNCERTAIN = new Set(["EIO", "EROFS", "EUCLEAN", "EBADMSG"]);
 const LISTED_MAX = 8;
 
 /** @param finalTree undefined: only what the calls came to is judged. @throws TooManyOrdersError */
@@ -69,7 +67,7 @@ function durableOperations(records: readonly CallRecord[], operations: readonly 
     if (file === undefined || commits === "all" || commits === "nothing") continue;
     for (const operation of operations) {
       if (operation.end >= begin || operation.code !== undefined) continue;
-      const isMaking = (operation.kind === "create" || operation.kind === "mkdir" || operation.kind === "symlink") && operation.id === file;
+      const isMaking = (operation.kind === "create" || operation.kind === "mkdir" || operation.kind === "mknod" || operation.kind === "symlink") && operation.id === file;
       if ((commits === "file" || isMaking) && judge.touchedBy(operation).has(file)) durable.add(operation);
     }
     for (const change of sizeChanges(records, file, initial)) if (change.end < begin) addBefore(change.begin);
@@ -79,7 +77,7 @@ function durableOperations(records: readonly CallRecord[], operations: readonly 
 
 /** Calls that changed a file's size for certain, and so its inode. */
 function sizeChanges(records: readonly CallRecord[], file: FileId, initial: ((file: FileId) => Uint8Array) | undefined): CallRecord[] {
-  const initialBytes = records.some((record) => record.kind === "create" && record.id === file) ? 0 : initial?.(file).length ?? Infinity;
+  const initialBytes = records.some((record) => (record.kind === "create" || record.kind === "mknod") && record.id === file) ? 0 : initial?.(file).length ?? Infinity;
   const effects = records.filter((record): record is DataEffect => (record.kind === "size" || record.kind === "write" || record.kind === "zero") && record.file === file);
   return effects.filter((effect) => {
     if (effect.code !== undefined || !hasEnded(effect)) return false;
@@ -95,8 +93,12 @@ function reachOf(effect: DataEffect): number {
   return effect.offset === undefined ? Infinity : effect.offset + (effect.kind === "write" ? effect.bytes.length : effect.lengthBytes);
 }
 
-/** A tree, and of calls that have found their directories and not yet done their work, which these are: ids, or the code with which the walk ended. */
-interface NameState { readonly tree: NameTree; readonly walked: ReadonlyMap<number, readonly (FileId | string)[]> }
+/** What a walk has found: the id of a path's directory, for a link's source that of the file; or the code with which it ended. */
+type Found = FileId | string;
+/** A tree, and of calls that have not yet done their work, what they have found for each of their paths so far. */
+interface NameState { readonly tree: NameTree; readonly walked: ReadonlyMap<number, readonly Found[]> }
+/** A step of the search: operation `index` walks its path of that position, or, undefined, does its work. */
+interface Meaning { readonly index: number; readonly position: number | undefined }
 
 const ROOT = "/";
 
@@ -107,8 +109,8 @@ class NameJudge {
   private readonly results = new Map<number, number | undefined>();
   private readonly touched = new Map<NameOperation, Set<FileId>>();
   /**
-   * A call finds its directories first, by their paths, and does its work in them later, whatever they are called then. Only where directories move or go can that make a difference, and only where one
-   * step for each call does not do it is the walk taken as a step of its own.
+   * A call finds its directories first, one after another by their paths, and does its work in them later, whatever they are called then; a link so finds the file as well. Only where directories move or go,
+   * or what is linked, can that make a difference, and only where one step for each call does not do it is each walk taken as a step of its own.
    */
   private isWalkApart = false;
 
@@ -120,13 +122,19 @@ class NameJudge {
   /** Whether some order, with all that is wanted and ended in it, comes to a tree that the goal accepts. */
   reaches(isWanted: (operation: NameOperation) => boolean, isGoal: (tree: NameTree) => boolean): boolean {
     if (this.search(isWanted, isGoal)) return true;
-    if (!this.operations.some(({ kind }) => kind === "rename" || kind === "rmdir") || !this.operations.some((operation) => pathsOf(operation).some((path) => parentOf(path) !== ROOT))) return false;
+    if (!this.mayWalkMatter()) return false;
     this.isWalkApart = true;
     try {
       return this.search(isWanted, isGoal);
     } finally {
       this.isWalkApart = false;
     }
+  }
+
+  private mayWalkMatter(): boolean {
+    const { operations } = this;
+    if (operations.length > 1 && operations.some(({ kind }) => kind === "link")) return true;
+    return operations.some(({ kind }) => kind === "rename" || kind === "rmdir") && operations.some((operation) => pathsOf(operation).some((path) => parentOf(path) !== ROOT));
   }
 
   /** In what the trees that can be reached differ from `tree`, at the least. */
@@ -148,30 +156,32 @@ class NameJudge {
 
   private search(isWanted: (operation: NameOperation) => boolean, isGoal: (tree: NameTree) => boolean): boolean {
     const steps: Step[] = [];
-    const meanings: { readonly index: number; readonly isWalk: boolean }[] = [];
+    const meanings: Meaning[] = [];
     this.operations.forEach((operation, index) => {
       const { begin, end, code, kind } = operation;
       const isUncertain = code !== undefined && UNCERTAIN.has(code);
       const isSight = (code !== undefined && !isUncertain) || kind === "lookup";
       const step = { begin, end, isWanted: hasEnded(operation) && !isUncertain && isWanted(operation), mayBeAbsent: isUncertain };
-      if (this.isWalkApart) {
+      for (const position of this.isWalkApart ? pathsOf(operation).keys() : []) {
         steps.push({ ...step, isSight: false });
-        meanings.push({ index, isWalk: true });
+        meanings.push({ index, position });
       }
       // With the walk apart even one that only sees changes what is known of its walk.
       steps.push({ ...step, isSight: isSight && !this.isWalkApart });
-      meanings.push({ index, isWalk: false });
+      meanings.push({ index, position: undefined });
     });
     return searchOrders(steps, 0, (step, state) => this.after(meanings[step]!, state), (state) => isGoal(this.states[state]!.tree));
   }
 
-  private after({ index, isWalk }: { readonly index: number; readonly isWalk: boolean }, state: number): number | undefined {
-    const key = (state * this.operations.length + index) * 4 + (isWalk ? 1 : 0) + (this.isWalkApart ? 2 : 0);
+  private after({ index, position }: Meaning, state: number): number | undefined {
+    const key = (state * this.operations.length + index) * 4 + (position ?? (this.isWalkApart ? 2 : 3));
     if (this.results.has(key)) return this.results.get(key);
     const { tree, walked } = this.states[state]!;
     let result: number | undefined;
-    if (isWalk) result = this.stateNumber({ tree, walked: new Map([...walked, [index, this.walk(tree, index)]]) });
-    else {
+    if (position !== undefined) {
+      const found = walked.get(index) ?? [];
+      if (found.length === position) result = this.stateNumber({ tree, walked: new Map([...walked, [index, [...found, this.walk(tree, index, position)]]]) });
+    } else {
       const next = this.perform(tree, index, this.isWalkApart ? walked.get(index) : undefined);
       if (next === tree && !this.isWalkApart) result = state;
       else if (next !== undefined) result = this.stateNumber({ tree: next, walked: new Map([...walked].filter(([other]) => other !== index)) });
@@ -180,18 +190,21 @@ class NameJudge {
     return result;
   }
 
-  private walk(tree: NameTree, index: number): (FileId | string)[] {
-    return pathsOf(this.operations[index]!).map((path) => walkCode(tree, path) ?? (parentOf(path) === ROOT ? ROOT : tree.get(parentOf(path))!.id));
+  private walk(tree: NameTree, index: number, position: number): Found {
+    const operation = this.operations[index]!;
+    const path = pathsOf(operation)[position]!;
+    if (operation.kind === "link" && position === 0) return linkSource(tree, path);
+    return walkCode(tree, path) ?? (parentOf(path) === ROOT ? ROOT : tree.get(parentOf(path))!.id);
   }
 
   /** The tree after an operation; undefined: here it would have come to something else. */
-  private perform(tree: NameTree, index: number, walked: readonly (FileId | string)[] | undefined): NameTree | undefined {
+  private perform(tree: NameTree, index: number, walked: readonly Found[] | undefined): NameTree | undefined {
     const operation = this.operations[index]!;
-    if (this.isWalkApart && walked === undefined) return undefined;
+    if (this.isWalkApart && walked?.length !== pathsOf(operation).length) return undefined;
     const isUncertain = operation.code !== undefined && UNCERTAIN.has(operation.code);
     const placed = walked === undefined ? operation : inDirectories(tree, operation, walked);
     const newId = -1 - index;
-    const outcome = typeof placed === "string" ? { code: placed } : applyName(tree, placed, newId);
+    const outcome: NameOutcome = typeof placed === "string" ? { code: placed } : walked !== undefined && placed.kind === "link" ? linkFrom(tree, walked[0]!, placed.to) : applyName(tree, placed, newId);
     if ("code" in outcome) return isUncertain || outcome.code === operation.code || !hasEnded(operation) ? tree : undefined;
     if (operation.code !== undefined && !isUncertain) return undefined;
     if (typeof placed !== "string" && "path" in placed && "id" in operation && operation.id !== undefined && placed.path !== ROOT) {
@@ -222,9 +235,14 @@ function pathsOf(operation: NameOperation): string[] {
 }
 
 /** The operation with the paths that the directories it found have now; a code: that its walk ended so, or that such a directory is gone. */
-function inDirectories(tree: NameTree, operation: NameOperation, walked: readonly (FileId | string)[]): NameOperation | string {
+function inDirectories(tree: NameTree, operation: NameOperation, walked: readonly Found[]): NameOperation | string {
   const places: string[] = [];
   for (const [position, directory] of walked.entries()) {
+    if (operation.kind === "link" && position === 0) {
+      if (directory === "ENOENT" || directory === "ENOTDIR") return directory;
+      places.push(operation.from);
+      continue;
+    }
     const name = nameOf(pathsOf(operation)[position]!);
     if (directory === ROOT) places.push(joined(ROOT, name));
     else if (typeof directory === "string") return directory;

@@ -2,6 +2,7 @@
  * The search that all judges share: is there an order of steps, one after another, that agrees with real time and with what each step has seen? After Wing and Gong, with a memory of where one has been:
  * the set of steps taken and the state. A state is a number; what it means is the judge's business.
  */
+import { ScenarioError } from "../scenario.js";
 
 export interface Step {
   readonly begin: number;
@@ -24,8 +25,8 @@ const MASK_SIZE = 2 ** (AHEAD_MAX + 1);
 /** A dozen calls that all meet, and each change what the others find, may be; more have more orders than anybody wants to wait for. */
 const PLACES_MAX = 100_000;
 
-/** A history in which too many calls meet for all their orders to be looked at. */
-export class TooManyOrdersError extends RangeError {
+/** A history in which too many calls meet for all their orders to be looked at: the scenario is too large, and nothing can be said of the engine. */
+export class TooManyOrdersError extends ScenarioError {
   override name = "TooManyOrdersError";
 }
 

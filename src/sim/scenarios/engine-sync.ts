@@ -2,6 +2,7 @@
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../mm/constants.js";
 import type { Task } from "../../sched/task.js";
 import { O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR } from "../../vfs/flags.js";
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE } from "../../vfs/inode.js";
 import type { Lab } from "../lab.js";
 import { scenario, type Scenario, type ScenarioDefinition } from "../scenario.js";
 
@@ -196,5 +197,29 @@ export const SYNC_SCENARIOS: readonly Scenario[] = [
     },
     crash: true,
     faults: { requests: true },
+  }),
+  scenario({
+    name: "engine/punch-end",
+    description: "the last bytes of a file, which no disk has, are punched out, while others write back",
+    world: { files: { "/file": bytesOf(OLD, 1500) } },
+    prepare: openFile,
+    tasks: {
+      *punch({ process }, fd) {
+        yield* process.pwrite(fd, bytesOf(NEW, 600), 1500);
+        yield* process.fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BLOCK, 3000);
+        yield* process.fsync(fd);
+      },
+      writeback: (lab) => lab.writeback(),
+    },
+    crash: true,
+  }),
+  scenario({
+    name: "engine/chmod-chown",
+    description: "a file gets another mode, and another owner",
+    world: { files: { "/file": "" } },
+    tasks: {
+      *mode({ process }) { yield* process.chmod("/file", 0o640); },
+      *owner({ process }) { yield* process.chown("/file", 1000, 1000); },
+    },
   }),
 ];

@@ -9,36 +9,29 @@ import { Runner, type FaultCounts, type SearchResult, type SearchTask } from "./
 
 const PAGES_MAX = 8;
 
-/** @param schedules interleavings for each fault: the plain one first, then random ones. */
+/** @param schedules interleavings for each fault: the plain one first, then random ones, each as far as the fault makes a difference to it. */
 export function searchFaults(task: SearchTask, seed: number, schedules: number): SearchResult {
   const runner = new Runner(task);
   const { faults = {} } = task.scenario;
   const counts: FaultCounts = (runner.result.faults = {});
-  const tryAll = (fault: RunFault): RunResult | undefined => {
-    let plain: RunResult | undefined;
-    for (let schedule = 0; schedule < schedules && runner.mayGoOn; schedule++) {
-      const prng = new Prng(seed + schedule);
-      const ran = runner.run(new Choices([], schedule === 0 ? alwaysFirst : (count) => prng.below(count)), schedule === 0 ? undefined : ({ enabled }) => prng.below(enabled.length), fault);
-      plain ??= ran;
+  const runOne = (schedule: number, fault: RunFault): RunResult => {
+    const prng = new Prng(seed + schedule);
+    return runner.run(new Choices([], schedule === 0 ? alwaysFirst : (count) => prng.below(count)), schedule === 0 ? undefined : ({ enabled }) => prng.below(enabled.length), fault);
+  };
+  const tryAll = (first: number, faultOf: (number: number) => RunFault, isFelt: (ran: RunResult, number: number) => boolean, counted: (number: number, anyFelt: boolean) => void): void => {
+    let going = Array.from({ length: schedules }, (_, schedule) => schedule);
+    for (let number = first; going.length > 0 && runner.mayGoOn; number++) {
+      going = going.filter((schedule) => runner.mayGoOn && isFelt(runOne(schedule, faultOf(number)), number));
+      counted(number, going.length > 0);
     }
-    return plain;
   };
   for (const forGood of faults.requests === true ? [false, true] : []) {
-    for (let number = 1; runner.mayGoOn; number++) {
-      const ran = tryAll({ kind: "request", number, forGood });
-      if (ran === undefined || ran.requestCount < number) break;
-      counts.requests = Math.max(counts.requests ?? 0, number);
-    }
+    tryAll(1, (number) => ({ kind: "request", number, forGood }), ({ requestCount }, number) => requestCount >= number, (number, anyFelt) => {
+      if (anyFelt) counts.requests = Math.max(counts.requests ?? 0, number);
+    });
   }
-  for (let number = 0; faults.space === true && runner.mayGoOn; number++) {
-    const ran = tryAll({ kind: "space", number });
-    counts.blocks = number;
-    if (ran?.lacksSpace !== true) break;
-  }
-  for (let number = 1; faults.memory === true && number <= PAGES_MAX && runner.mayGoOn; number++) {
-    tryAll({ kind: "memory", number });
-    counts.pages = number;
-  }
+  if (faults.space === true) tryAll(0, (number) => ({ kind: "space", number }), ({ lacksSpace }) => lacksSpace, (number) => { counts.blocks = number; });
+  if (faults.memory === true) tryAll(1, (number) => ({ kind: "memory", number }), (_ran, number) => number < PAGES_MAX, (number) => { counts.pages = number; });
   runner.result.isExhaustive = runner.mayGoOn;
   return runner.result;
 }

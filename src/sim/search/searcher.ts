@@ -72,7 +72,9 @@ export class Runner {
 
   run(choices: Choices, chooseTurn?: RunPlan["chooseTurn"], fault = this.task.fault): RunResult {
     const { task: { scenario, strategy, fsck }, memory, result } = this;
-    const ran = runScenario({ scenario, strategy, choices, chooseTurn, fault, crash: fault === undefined ? memory : undefined, fsck });
+    // Where little room is left the power fails no differently.
+    const crash = fault === undefined || fault.kind === "request" ? memory : undefined;
+    const ran = runScenario({ scenario, strategy, choices, chooseTurn, fault, crash, fsck });
     result.runs++;
     result.steps += ran.stepCount;
     if (!ran.isComplete && ran.failure === undefined) result.equalRuns++;
