@@ -22,7 +22,7 @@ export interface WorldRecipe {
 export interface FaultPlan {
   /** The Nth request to the device fails with EIO, for N = 1, 2, 3 … until none is reached: once, and for good. */
   readonly requests?: boolean;
-  /** So many blocks are free when the tasks begin, for 0, 1, 2 … until the plain run lacks none. */
+  /** So many blocks are free when the tasks begin, for 0, 1, 2 … until they suffice. */
   readonly space?: boolean;
   /** So many pages fit the page cache, for 1, 2, 3 … up to 8. */
   readonly memory?: boolean;

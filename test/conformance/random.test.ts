@@ -3,7 +3,7 @@
  * trees are equal. Then Linux mounts our image, works on, and we read on. `npm run campaign:random` does many more steps.
  */
 import * as nodeFs from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { Ext4 } from "../../src/platform/node/index.js";
 import { below, Churn, type WorkFs } from "../support/churn.js";
@@ -65,18 +65,20 @@ describe.runIf(canMount)("as Linux does it", () => {
   const seeds = Array.from({ length: SEEDS }, (_, index) => FIRST_SEED + index);
   test.each(ROWS.flatMap((row) => seeds.map((seed) => ({ ...row, seed }))))("$name, seed $seed", { timeout: 600_000 }, (row) => {
     const ours = makeImage(row, "ours.img");
-    const theirs = makeImage(row, "theirs.img");
+    // Linux 6.18 loses bytes of files in their inodes (behind a gap; or appended, after the page was read): so it has blocks for them.
+    const theirs = makeImage({ ...row, args: row.args.map((word) => word.replace("inline_data", "^inline_data")) }, "theirs.img");
     const isFull = row.sizeMib !== undefined;
     withMount(theirs, "noatime", (mountPoint) => {
       process.umask(0o022);
-      const leavesGaps = !row.args.join().includes("inline_data");
-      const linux = new Churn(below(nodeFs, mountPoint), new Prng(row.seed), leavesGaps);
+      // A link to "../n2" that has come to stand in the root leads out of Linux's mount, and stays in our image.
+      nodeFs.symlinkSync(join(basename(mountPoint), "n2"), join(dirname(mountPoint), "n2"));
+      const linux = new Churn(below(nodeFs, mountPoint), new Prng(row.seed));
       const prng = new Prng(row.seed);
       const steps: string[] = [];
       let work: Churn | undefined;
       for (let done = 0; done < STEPS; done += BATCH) {
         const volume = Ext4.openSync(ours, { readOnly: false, dataMode: row.dataMode });
-        work = work === undefined ? new Churn(volume as unknown as WorkFs, prng, leavesGaps) : work.on(volume as unknown as WorkFs);
+        work = work === undefined ? new Churn(volume as unknown as WorkFs, prng) : work.on(volume as unknown as WorkFs);
         for (let step = 0; step < BATCH; step++) {
           const line = work.step();
           steps.push(line);
