@@ -1,4 +1,5 @@
 /** Scenarios for the engine itself: what fsync, sync and syncfs promise, of bytes and of names, and what programs count on that replace a file's content and sync nothing. */
+import { EXT4_JOURNAL_DATA_FL } from "../../format/inode.js";
 import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../../mm/constants.js";
 import type { Task } from "../../sched/task.js";
 import { O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR } from "../../vfs/flags.js";
@@ -221,5 +222,25 @@ export const SYNC_SCENARIOS: readonly Scenario[] = [
       *mode({ process }) { yield* process.chmod("/file", 0o640); },
       *owner({ process }) { yield* process.chown("/file", 1000, 1000); },
     },
+  }),
+  scenario({
+    name: "engine/failing-switch",
+    description: "chattr -j empties the log, another task writes and syncs, and a request fails",
+    world: { mount: { delalloc: false } },
+    *setup({ process }) {
+      const fd = yield* process.open("/file", O_RDWR | O_CREAT);
+      yield* process.setflags(fd, (yield* process.getflags(fd)) | EXT4_JOURNAL_DATA_FL);
+      yield* process.pwrite(fd, bytesOf(OLD, BLOCK), 0);
+    },
+    prepare: openFile,
+    tasks: {
+      *chattr({ process }, fd) { yield* process.setflags(fd, (yield* process.getflags(fd)) & ~EXT4_JOURNAL_DATA_FL); },
+      *write({ process }, fd) {
+        yield* process.pwrite(fd, bytesOf(NEW, BLOCK), 0);
+        yield* process.fsync(fd);
+      },
+    },
+    crash: true,
+    faults: { requests: true },
   }),
 ];
