@@ -35,6 +35,7 @@ export interface WriteFileOptions { readonly encoding?: string | null | undefine
 export interface WriteOptions { readonly offset?: number | undefined; readonly length?: number | undefined; readonly position?: number | bigint | null | undefined }
 
 export class Changes extends Operations {
+  /** One for all calls, each of which is a view of its own (holding). */
   private readonly temporary = { count: 0 };
   private readonly mappings = new Set<FileMapping>();
 

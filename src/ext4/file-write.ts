@@ -201,20 +201,20 @@ function copyInto(fs: Ext4, inode: Ext4Inode, folio: Folio, offsetBytes: number,
   mapping.markDirty(folio, mapping.blockBits(firstBlock, endBlock - firstBlock));
 }
 
-/** The rest of the last block reads as zeroes once the file is longer: what the disk has there may be anything. */
+/** The rest of the last block reads as zeroes once the file is longer: what the disk has there may be anything. Of further blocks of its page only memory has anything (extendSize). */
 export function* zeroTail(fs: Ext4, inode: Ext4Inode, sizeBytes: number): Task<void> {
-  const isInBlock = sizeBytes % fs.blockBytes !== 0;
-  if (!isInBlock && (!inode.hasPages || sizeBytes % inode.i_mapping.folioBytes === 0)) return;
-  if (inode.isDax) return yield* zeroDax(fs, inode, sizeBytes, Math.ceil(sizeBytes / fs.blockBytes) * fs.blockBytes);
+  const inBlock = sizeBytes % fs.blockBytes;
+  if (inBlock === 0) return;
+  if (inode.isDax) return yield* zeroDax(fs, inode, sizeBytes, sizeBytes - inBlock + fs.blockBytes);
   const { i_mapping: mapping } = inode;
   const lblk = Math.floor(sizeBytes / fs.blockBytes);
   const index = Math.floor(sizeBytes / mapping.folioBytes);
-  const isOnDisk = isInBlock && (yield* mapBlocks(fs, inode, lblk, 1)).state === "written";
+  const isOnDisk = (yield* mapBlocks(fs, inode, lblk, 1)).state === "written";
   if (!isOnDisk && mapping.find(index) === undefined) return;
   const folio = yield* readFolio(fs, inode, index);
-  // Also further blocks of the folio: mappings may have stored there.
-  folio.data.fill(0, sizeBytes % mapping.folioBytes);
+  const inFolio = sizeBytes % mapping.folioBytes;
+  folio.data.fill(0, inFolio, inFolio - inBlock + fs.blockBytes);
   const bit = mapping.blockBits(lblk % mapping.blocksPerFolio, 1);
   // A block that is on its way to disk is written once more.
-  if (isInBlock && (isOnDisk || (folio.dirtyBlocks & bit) !== 0)) mapping.markDirty(folio, bit);
+  if (isOnDisk || (folio.dirtyBlocks & bit) !== 0) mapping.markDirty(folio, bit);
 }

@@ -101,7 +101,7 @@ class Walk {
   mustBeDirectory: boolean;
   private linksLeft = LINKS_MAX;
 
-  constructor(private readonly root: Dentry, base: Dentry, path: Uint8Array, private readonly cred: Credentials, readonly held: Inode[] | undefined) {
+  constructor(private readonly root: Dentry, base: Dentry, path: Uint8Array, private readonly cred: Credentials, private readonly held: Inode[] | undefined) {
     if (path.length === 0) throw new FsError("ENOENT");
     if (path.length >= PATH_MAX) throw new FsError("ENAMETOOLONG");
     this.rest = splitPath(path).reverse();

@@ -73,9 +73,10 @@ function collect(run: Run, medium: Medium, { cuts, where }: Wreck, { moment, wha
     add(wanted.slice(1), medium.survivor(wanted.slice(1)));
     return;
   }
+  const promises = `again ${run.judgedBy}`;
   forEachState(medium, crash!, true, (states, image) => {
     // Not cut once more: as the wreck of a first cut the same image would be.
-    if (!crash!.isNew(image, medium.changedPages, base, `again ${run.judgedBy}`)) base.arena.giveBack(image, medium.changedPages);
+    if (!crash!.isNew(image, medium.changedPages, base, promises)) base.arena.giveBack(image, medium.changedPages);
     else {
       crash!.counts.states++;
       crash!.counts.recoveryStates++;
